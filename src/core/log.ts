@@ -1,0 +1,74 @@
+import { destination, type Logger, pino } from "pino";
+import pretty from "pino-pretty";
+import { explain } from "./fault.ts";
+
+export type Log = Logger;
+
+/** Names and numbers as the original programs know them (eps-protocol 1.2), in pino's words. */
+export const LEVELS = {
+  panic: "fatal",
+  fatal: "fatal",
+  error: "error",
+  warn: "warn",
+  warning: "warn",
+  info: "info",
+  debug: "debug",
+  trace: "trace",
+} as const;
+
+export type LogOptions = { service: string; level?: keyof typeof LEVELS; format?: string };
+
+/**
+ * The log of one program, on standard error: pretty on a terminal, otherwise one JSON object a line.
+ * `format: "iris"` is the original's line form (eps-protocol 10.3).
+ */
+export function openLog({ service, level = "info", format = "" }: LogOptions): Log {
+  const options = {
+    level: LEVELS[level],
+    base: { service },
+    serializers: { err: explain },
+  };
+  if (format === "iris") return pino(options, irisLines(service));
+  if (format === "" && process.stderr.isTTY) {
+    const colorize = process.env["NO_COLOR"] === undefined;
+    return pino(
+      options,
+      pretty({ destination: 2, sync: true, colorize, ignore: "pid,hostname,service" }),
+    );
+  }
+  return pino(
+    { ...options, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: levelName } },
+    destination({ dest: 2, sync: true }),
+  );
+}
+
+/** A log that says nothing, for tests and for commands that report in their own words. */
+export const silent: Log = pino({ level: "silent" });
+
+function levelName(label: string): { level: string } {
+  return { level: label };
+}
+
+/** `<time> <LEVEL> <pid> <service> [nan] [nan] : <message>`, with the fields behind the message. */
+function irisLines(service: string): { write(line: string): void } {
+  return {
+    write(line) {
+      const { time, level, msg, pid: _, service: __, hostname: ___, ...fields } = JSON.parse(line);
+      const rest = Object.keys(fields).length > 0 ? ` ${JSON.stringify(fields)}` : "";
+      const name = IRIS_LEVELS[level as number] ?? "INFO";
+      const tag = service.toUpperCase().padEnd(3, "_").slice(0, 3);
+      process.stderr.write(
+        `${new Date(time).toISOString()} ${name} ${process.pid} ${tag} [nan] [nan] : ${msg}${rest}\n`,
+      );
+    },
+  };
+}
+
+const IRIS_LEVELS: Record<number, string> = {
+  10: "TRACE",
+  20: "DEBUG",
+  30: "INFO",
+  40: "WARNING",
+  50: "ERROR",
+  60: "FATAL",
+};

@@ -25,6 +25,8 @@ export const FAULTS = {
   unreachable: { jsonrpc: 503, http: 400, exit: 1 },
   /** Somebody was reached and did not answer in time. */
   timeout: { jsonrpc: 504, http: 400, exit: 1 },
+  /** Somebody was reached and could not do it. */
+  failed: { jsonrpc: 502, http: 400, exit: 1 },
   /** Settings that cannot be used. */
   settings: { jsonrpc: -32603, http: 500, exit: 2 },
   /** Our own bug. */

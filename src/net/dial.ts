@@ -1,0 +1,57 @@
+import { lookup } from "node:dns/promises";
+import { once } from "node:events";
+import { BlockList, connect, isIP, type Socket } from "node:net";
+import { Fault } from "../core/fault.ts";
+import { type Endpoint, formatEndpoint, parseEndpoint } from "../wire/endpoint.ts";
+
+/**
+ * Addresses that no peer of ours can have, so that an endpoint which names one is a mistake or an
+ * attack: link-local (cloud metadata services live there), unspecified, multicast and broadcast.
+ * Private and loopback ranges stay allowed, since brokers do run inside an organisation.
+ */
+const NEVER_DIALLED = new BlockList();
+NEVER_DIALLED.addSubnet("0.0.0.0", 8, "ipv4");
+NEVER_DIALLED.addSubnet("169.254.0.0", 16, "ipv4");
+NEVER_DIALLED.addSubnet("224.0.0.0", 3, "ipv4");
+NEVER_DIALLED.addSubnet("fe80::", 10, "ipv6");
+NEVER_DIALLED.addSubnet("ff00::", 8, "ipv6");
+NEVER_DIALLED.addAddress("::", "ipv6");
+NEVER_DIALLED.addAddress("fd00:ec2::254", "ipv6");
+
+/**
+ * The address behind `host:port`: resolved once, checked, and then used as it is, so that a name
+ * cannot change its meaning between the check and the dial. IPv4 is preferred, because `localhost`
+ * listeners are on 127.0.0.1 (eps-protocol 13).
+ */
+export async function resolveEndpoint(text: string): Promise<Endpoint> {
+  const { host, port } = parseEndpoint(text);
+  const found = await lookup(host, { all: true }).catch((cause) => {
+    throw new Fault("unreachable", `the name of ${text} does not resolve`, { cause });
+  });
+  const address = (found.find(({ family }) => family === 4) ?? found[0])?.address;
+  if (!address) throw new Fault("unreachable", `the name of ${text} does not resolve`);
+  if (NEVER_DIALLED.check(unmapped(address), isIP(unmapped(address)) === 4 ? "ipv4" : "ipv6")) {
+    throw new Fault("forbidden", `${text} is an address that is never dialled`);
+  }
+  return { host: address, port };
+}
+
+function unmapped(address: string): string {
+  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
+}
+
+/** Connects by TCP. The socket is half-open capable and the caller's to close. */
+export async function dial(endpoint: string, signal: AbortSignal): Promise<Socket> {
+  const { host, port } = await resolveEndpoint(endpoint);
+  signal.throwIfAborted();
+  const socket = connect({ host, port, allowHalfOpen: true, noDelay: true, keepAlive: true });
+  try {
+    await once(socket, "connect", { signal });
+    return socket;
+  } catch (cause) {
+    socket.on("error", () => {}).destroy();
+    if (signal.aborted) throw signal.reason;
+    const where = formatEndpoint({ host, port });
+    throw new Fault("unreachable", `nobody answers at ${endpoint} (${where})`, { cause });
+  }
+}

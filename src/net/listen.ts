@@ -1,0 +1,84 @@
+import { once } from "node:events";
+import { createServer, type Server, type Socket } from "node:net";
+import { Fault } from "../core/fault.ts";
+import { parseEndpoint } from "../wire/endpoint.ts";
+import { type RateLimit, RateLimiter } from "./rate-limit.ts";
+
+/** How long a silent TCP connection may stay before the kernel asks whether anybody is still there. */
+const KEEPALIVE_MS = 30_000;
+
+export type Listener = AsyncDisposable & { readonly port: number };
+
+export type ListenOptions = {
+  /** `host:port` in Go's sense: `localhost` is 127.0.0.1, an empty host every interface. */
+  bind: string;
+  /** The setting that named the address, for the message when it cannot be had. */
+  setting: string;
+  rate_limits?: readonly RateLimit[] | undefined;
+  connections_max?: number;
+};
+
+/**
+ * Accepts TCP connections and hands each over, paused; from then on it is the receiver's to close.
+ * Half-open sockets are allowed, because a side that has finished speaking may still be listening.
+ * Closing the listener lets nobody new in and leaves what was handed over alone.
+ */
+export async function listen(
+  { bind, setting, rate_limits = [], connections_max = 65_536 }: ListenOptions,
+  receive: (socket: Socket) => void,
+): Promise<Listener> {
+  const limiter = new RateLimiter(rate_limits);
+  const server = createServer({
+    allowHalfOpen: true,
+    pauseOnConnect: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: KEEPALIVE_MS,
+  });
+  server.maxConnections = connections_max;
+  server.on("connection", (socket) => {
+    if (!limiter.admits(socket.remoteAddress)) {
+      socket.destroy();
+      return;
+    }
+    receive(socket);
+  });
+  await bound(server, bind, setting);
+  // After binding, an error is one of accepting (no descriptors left, say): the listener stays.
+  server.on("error", () => {});
+  return {
+    port: (server.address() as { port: number }).port,
+    async [Symbol.asyncDispose]() {
+      server.close();
+    },
+  };
+}
+
+/** Starts listening, or throws a fault that says who wanted which address and why it cannot be had. */
+async function bound(server: Server, bind: string, setting: string): Promise<void> {
+  server.listen(bindOptions(bind));
+  try {
+    await once(server, "listening");
+  } catch (cause) {
+    throw bindFault(bind, setting, cause);
+  }
+}
+
+export function bindOptions(bind: string): { host?: string; port: number } {
+  const { host, port } = parseEndpoint(bind);
+  if (host === "") return { port };
+  return { host: host === "localhost" ? "127.0.0.1" : host, port };
+}
+
+export function bindFault(bind: string, setting: string, cause: unknown): Fault {
+  const code = (cause as NodeJS.ErrnoException).code;
+  const why =
+    code === "EADDRINUSE"
+      ? "another program already listens there; stop it, or change the address"
+      : code === "EACCES"
+        ? "this user may not use that port; choose one above 1023, or grant CAP_NET_BIND_SERVICE"
+        : code === "EADDRNOTAVAIL" || code === "ENOTFOUND"
+          ? "this machine has no such address"
+          : String(code);
+  return new Fault("settings", `cannot listen on ${bind} (${setting}): ${why}`, { cause });
+}

@@ -1,0 +1,41 @@
+import { isIPv6 } from "node:net";
+
+/**
+ * Who a connection counts as for limits per source: an IPv4 address, or the /64 of an IPv6 one,
+ * since whoever has one address of a /64 has them all.
+ */
+export function sourceOf(address: string | undefined): string {
+  if (!address) return "unknown";
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped) return mapped;
+  if (!isIPv6(address)) return address;
+  const [head = "", tail = ""] = address.replace(/%.*$/, "").split("::");
+  const groups = head ? head.split(":") : [];
+  const after = tail ? tail.split(":").length : 0;
+  while (groups.length + after < 8) groups.push("0");
+  return `${groups.slice(0, 4).join(":")}::/64`;
+}
+
+/** Counts what each source holds at the moment; a source that holds nothing costs nothing. */
+export class Holdings {
+  readonly #held = new Map<string, number>();
+  readonly #max: number;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  /** Takes one more for this source, unless it already holds its share. */
+  take(source: string): boolean {
+    const held = this.#held.get(source) ?? 0;
+    if (held >= this.#max) return false;
+    this.#held.set(source, held + 1);
+    return true;
+  }
+
+  release(source: string): void {
+    const held = (this.#held.get(source) ?? 0) - 1;
+    if (held > 0) this.#held.set(source, held);
+    else this.#held.delete(source);
+  }
+}

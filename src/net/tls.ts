@@ -1,0 +1,166 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import {
+  connect,
+  createSecureContext,
+  createServer,
+  type PeerCertificate,
+  type SecureContextOptions,
+  type TLSSocket,
+} from "node:tls";
+import { Deadline, orAbort } from "../core/deadline.ts";
+import { explain, Fault } from "../core/fault.ts";
+import type { TlsSettings } from "./settings.ts";
+
+const HANDSHAKE_MS = 10_000;
+
+/** The files of a `tls` settings block, read and checked (eps-protocol 2.2). */
+export type TlsMaterial = SecureContextOptions & { ca: string[] };
+
+export async function readTls(settings: TlsSettings): Promise<TlsMaterial> {
+  const material: TlsMaterial = {
+    ca: await Promise.all(settings.ca_certificate_files.map(readPem)),
+    minVersion: "TLSv1.2",
+  };
+  if (settings.certificate_file && settings.key_file) {
+    material.cert = await readPem(settings.certificate_file);
+    material.key = await readPem(settings.key_file);
+  }
+  try {
+    createSecureContext(material);
+  } catch (cause) {
+    const files = [settings.certificate_file, settings.key_file].filter(Boolean).join(" and ");
+    throw new Fault("settings", `${files} cannot be used for TLS: do the two belong together?`, {
+      cause,
+    });
+  }
+  return material;
+}
+
+async function readPem(file: string): Promise<string> {
+  const text = await readFile(file, "utf8").catch((cause) => {
+    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    const fix = missing ? " (for development certificates run `make certs`)" : "";
+    throw new Fault("settings", `cannot read ${file}${fix}`, { cause });
+  });
+  if (!text.includes("-----BEGIN ")) throw new Fault("settings", `${file} is not a PEM file`);
+  return text;
+}
+
+/** What a certificate proves about whoever holds its key. */
+export type Leaf = {
+  /** Common name, then DNS names, in order (eps-protocol 3.4). */
+  readonly names: readonly string[];
+  /** Lowercase hex SHA-256 of the DER form. */
+  readonly fingerprint: string;
+};
+
+const leaves = new WeakMap<PeerCertificate, Leaf>();
+
+/** Reads a certificate once; later calls with the same object are free. Undefined if there is none. */
+export function leafOf(certificate: PeerCertificate | undefined): Leaf | undefined {
+  if (!certificate?.raw) return undefined;
+  let leaf = leaves.get(certificate);
+  if (!leaf) {
+    const { CN } = certificate.subject as { CN?: string | string[] };
+    leaf = {
+      names: [CN ?? []].flat().concat(dnsNames(certificate.subjectaltname ?? "")),
+      fingerprint: createHash("sha256").update(certificate.raw).digest("hex"),
+    };
+    leaves.set(certificate, leaf);
+  }
+  return leaf;
+}
+
+/**
+ * The DNS names of `DNS:a, URI:b, DNS:c`. Node quotes a value that contains a comma or a quote, so a
+ * hostile name cannot look like two; quoted names are no host names and are left out.
+ */
+function dnsNames(alternatives: string): string[] {
+  const names: string[] = [];
+  for (const [, kind, value = ""] of alternatives.matchAll(
+    /(?:^|, )([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,"]*)/g,
+  )) {
+    if (kind === "DNS" && value && !value.startsWith('"')) names.push(value);
+  }
+  return names;
+}
+
+/** Asking a socket for its certificate builds it anew each time, so the first answer is kept. */
+function remember(socket: TLSSocket): TLSSocket {
+  const certificate = socket.getPeerCertificate();
+  socket.getPeerCertificate = () => certificate as never;
+  return socket;
+}
+
+export type TlsAcceptor = AsyncDisposable & {
+  /** Takes over a socket, whoever dialled it, and plays the server's part in a handshake on it. */
+  accept(socket: Duplex): void;
+};
+
+/** The server's side of TLS over sockets that come from anywhere. `secured` owns the socket it is given. */
+export function acceptTls(
+  material: TlsMaterial,
+  settings: Pick<TlsSettings, "verify_client" | "request_client_cert">,
+  { secured, failed }: { secured(socket: TLSSocket): void; failed(reason: string): void },
+): TlsAcceptor {
+  const open = new Set<Duplex>();
+  const server = createServer({
+    ...material,
+    requestCert: settings.verify_client || settings.request_client_cert,
+    rejectUnauthorized: settings.verify_client,
+    handshakeTimeout: HANDSHAKE_MS,
+    ALPNProtocols: ["h2"],
+  });
+  server.on("secureConnection", (socket) => secured(remember(socket)));
+  server.on("tlsClientError", (reason, socket) => {
+    failed(explain(reason));
+    socket.destroy();
+  });
+  return {
+    accept(socket) {
+      open.add(socket);
+      socket.on("close", () => open.delete(socket));
+      socket.on("error", () => {}); // told by the TLS socket above it
+      server.emit("connection", socket);
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of open) socket.destroy();
+    },
+  };
+}
+
+/**
+ * The client's side of TLS over a connected socket. On failure the socket is destroyed and a fault
+ * says whether the other side, its name or our own certificate was the reason.
+ */
+export async function connectTls(
+  socket: Socket,
+  material: TlsMaterial,
+  { name, skip_verify }: { name: string; skip_verify: boolean },
+  signal: AbortSignal,
+): Promise<TLSSocket> {
+  using deadline = new Deadline(HANDSHAKE_MS, `the TLS handshake with ${name}`, signal);
+  const secure = connect({
+    ...material,
+    socket,
+    servername: name,
+    rejectUnauthorized: !skip_verify,
+    ALPNProtocols: ["h2"],
+  });
+  const shaken = new Promise<void>((resolve, reject) => {
+    secure.once("secureConnect", resolve).once("error", reject);
+    secure.once("close", () => reject(new Error("the other side closed the connection")));
+  });
+  try {
+    await orAbort(shaken, deadline.signal);
+    return remember(secure);
+  } catch (cause) {
+    shaken.catch(() => {});
+    secure.on("error", () => {}).destroy();
+    if (cause instanceof Fault) throw cause;
+    throw new Fault("unreachable", `no TLS with ${name}`, { cause });
+  }
+}

@@ -1,0 +1,40 @@
+import { fileURLToPath } from "node:url";
+import { loadPackageDefinition, type ServiceClientConstructor } from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import { type Answer, unwrap, wrap } from "../../wire/answer.ts";
+import { fromStruct, type Struct, toStruct } from "../../wire/struct.ts";
+
+/** The messages of `proto/eps.proto` as proto-loader shows them: a message that is absent is null. */
+export type WireRequest = { method: string; params: Struct | null; id: string; clientName: string };
+export type WireResponse = { id: string; result?: Struct | null; error?: WireError | null };
+type WireError = { code: number; message: string; data?: Struct | null };
+
+const PROTO = fileURLToPath(new URL("../../../proto/eps.proto", import.meta.url));
+const loaded = loadPackageDefinition(
+  loadSync(PROTO, { keepCase: true, defaults: true, oneofs: true, enums: Number }),
+);
+
+/** The service EPS: its definition for a server, its constructor for a client. */
+export const Eps = loaded["EPS"] as ServiceClientConstructor;
+
+/** An error code travels as int32, so one that does not fit becomes the nearest that does. */
+const INT32_MAX = 2 ** 31 - 1;
+
+/** An answer on its way out. None, or a result of null, leaves only the id (eps-protocol 3.5). */
+export function toWire(id: string, answer: Answer | undefined): WireResponse {
+  if (!answer) return { id };
+  if (!("error" in answer)) {
+    return answer.result === null ? { id } : { id, result: toStruct(wrap(answer.result)) };
+  }
+  const { code, message, data = null } = answer.error;
+  const error: WireError = { code: Math.max(-INT32_MAX, Math.min(INT32_MAX, code)), message };
+  if (data !== null) error.data = toStruct(wrap(data));
+  return { id, error };
+}
+
+/** An answer that came in. An absent result or error data is `{}`, as the original reads it. */
+export function fromWire({ result, error }: WireResponse): Answer {
+  if (!error) return { result: unwrap(fromStruct(result)) };
+  const { code, message, data } = error;
+  return { error: { code, message, data: unwrap(fromStruct(data)) } };
+}

@@ -1,0 +1,107 @@
+import type { Duplex } from "node:stream";
+import {
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type sendUnaryData,
+  status,
+} from "@grpc/grpc-js";
+import { Fault } from "../../core/fault.ts";
+import type { Log } from "../../core/log.ts";
+import type { TlsSettings } from "../../net/settings.ts";
+import { acceptTls, type Leaf, leafOf, readTls } from "../../net/tls.ts";
+import { KEEPALIVE, MESSAGE_MAX } from "./limits.ts";
+import { Eps, type WireRequest, type WireResponse } from "./messages.ts";
+
+/** How long answers under way may take once the server closes. */
+const CLOSE_MS = 3_000;
+const STREAMS_MAX = 1_000;
+
+/** The server's end of a reverse stream: requests out, responses in (eps-protocol 3.6). */
+export type ReverseStream = ServerDuplexStream<WireResponse, WireRequest>;
+
+export type GrpcHandlers = {
+  /** Answers one call. A fault it throws reaches the caller as status UNKNOWN. */
+  call(request: WireRequest, leaf: Leaf, signal: AbortSignal): Promise<WireResponse>;
+  /** Takes over a reverse stream. */
+  reverse(stream: ReverseStream, leaf: Leaf): void;
+};
+
+export type GrpcServer = AsyncDisposable & {
+  /** Takes over a socket, accepted or dialled, and serves gRPC over mutual TLS on it. */
+  accept(socket: Duplex): void;
+};
+
+/**
+ * A gRPC server that listens nowhere: every socket is given to it, so that one that was dialled
+ * through a proxy is served exactly like one that was accepted.
+ */
+export async function openGrpcServer(
+  tls: TlsSettings,
+  { call, reverse }: GrpcHandlers,
+  { log }: { log: Log },
+): Promise<GrpcServer> {
+  const server = new Server({
+    ...KEEPALIVE,
+    "grpc.max_receive_message_length": MESSAGE_MAX,
+    "grpc.max_send_message_length": MESSAGE_MAX,
+    "grpc.max_concurrent_streams": STREAMS_MAX,
+  });
+  server.addService(Eps.service, {
+    Call: (unary: ServerUnaryCall<WireRequest, WireResponse>, done: sendUnaryData<WireResponse>) => {
+      const cancelled = new AbortController();
+      unary.on("cancelled", () => cancelled.abort(new Fault("unreachable", "the caller gave up")));
+      const answered = async (): Promise<WireResponse> =>
+        call(unary.request, provenLeaf(unary), cancelled.signal);
+      answered().then((response) => done(null, response), (reason) => done(statusOf(reason, log)));
+    },
+    ServerCall: (stream: ReverseStream) => {
+      stream.on("error", () => {}); // a stream that breaks ends, which is what its owner waits for
+      try {
+        reverse(stream, provenLeaf(stream));
+      } catch (reason) {
+        stream.emit("error", statusOf(reason, log));
+      }
+    },
+  });
+  // TLS is ours, so that certificates are read once a connection; gRPC gets the plain side.
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const acceptor = acceptTls(await readTls(tls), tls, {
+    secured: (socket) => {
+      socket.authorized ||= !tls.verify_client; // then the pin alone decides
+      injector.injectConnection(socket);
+    },
+    failed: (reason) => log.debug({ reason }, "a TLS handshake failed"),
+  });
+
+  return {
+    accept: (socket) => acceptor.accept(socket),
+    async [Symbol.asyncDispose]() {
+      await new Promise<void>((resolve) => {
+        const giveUp = setTimeout(() => {
+          server.forceShutdown();
+          resolve();
+        }, CLOSE_MS);
+        server.tryShutdown(() => {
+          clearTimeout(giveUp);
+          resolve();
+        });
+      });
+      await acceptor[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function provenLeaf(call: Pick<ReverseStream, "getAuthContext">): Leaf {
+  const leaf = leafOf(call.getAuthContext().sslPeerCertificate);
+  if (!leaf) throw new Fault("forbidden", "no matching client: no certificate was presented");
+  return leaf;
+}
+
+/** Originals expect UNKNOWN for whatever goes wrong inside (eps-protocol 3.5). */
+function statusOf(reason: unknown, log: Log): { code: status; details: string } {
+  const fault = Fault.from(reason);
+  if (fault.fault === "internal") log.error({ err: fault.cause }, "a call failed");
+  return { code: status.UNKNOWN, details: `error handling gRPC request: ${fault.message}` };
+}

@@ -1,0 +1,183 @@
+import type { Server as HttpServer } from "node:http";
+import type { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { explain, FAULTS, Fault } from "../../core/fault.ts";
+import type { Log } from "../../core/log.ts";
+import { bindFault, bindOptions, type Listener } from "../../net/listen.ts";
+import { RateLimiter } from "../../net/rate-limit.ts";
+import { readTls } from "../../net/tls.ts";
+import { type Answer, faultAnswer } from "../../wire/answer.ts";
+import { formatResponse, parseRequest, type Request } from "../../wire/jsonrpc.ts";
+import type { JsonrpcServerSettings } from "../settings.ts";
+import { allowOrigins } from "./cors.ts";
+
+/** How long a whole request may take to arrive, and how long answers under way may take at the end. */
+const REQUEST_MS = 60_000;
+const CLOSE_MS = 3_000;
+const CONNECTIONS_MAX = 10_000;
+
+/** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
+export type Serve = (request: Request, signal: AbortSignal) => Promise<Answer>;
+
+/**
+ * JSON-RPC over HTTP/1.1 and, with TLS, HTTP/2 (eps-protocol 5.1): one request a POST, every error
+ * an HTTP 400 that carries a JSON-RPC error, ids echoed exactly. The size of a body is checked
+ * before it is read, and a request that is too large is read to its end and thrown away, because
+ * hanging up on a caller that still sends would lose the answer.
+ */
+export async function openJsonrpcServer(
+  settings: JsonrpcServerSettings,
+  { serve, log, setting }: { serve: Serve; log: Log; setting: string },
+): Promise<Listener> {
+  const app = await makeServer(settings);
+  const server = app.server;
+  const stop = new AbortController();
+  const sockets = watchSockets(server, new RateLimiter(settings.tcp_rate_limits ?? []));
+  const path = new RegExp(`^${settings.path}$`);
+  let busy = 0;
+
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
+  app.addHook("onRequest", async (request, reply) => {
+    if (settings.cors && allowOrigins(settings.cors, request, reply)) return reply.send();
+    if (!path.test(request.url.replace(/\?.*$/, ""))) {
+      return reply.code(404).send({ message: "not found" });
+    }
+    return undefined;
+  });
+  app.setErrorHandler((reason, _, reply) => {
+    const fault = httpFault(reason, settings.body_max);
+    if (fault.fault === "internal") log.error({ err: reason }, "a request failed");
+    reply.removeHeader("connection");
+    return sendFault(reply, fault, null);
+  });
+  app.all("/*", async (request, reply) => {
+    busy += 1;
+    try {
+      return await answer(request, reply);
+    } finally {
+      busy -= 1;
+    }
+  });
+
+  async function answer(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    let id: string | number | null = null;
+    try {
+      const parsed = parseRequest(parseBody(request));
+      id = parsed.id ?? null;
+      const gone = new AbortController();
+      const hangUp = (): void => gone.abort(new Fault("unreachable", "the caller hung up"));
+      const shut = (): void => gone.abort(stop.signal.reason);
+      reply.raw.once("close", hangUp);
+      stop.signal.addEventListener("abort", shut, { once: true });
+      try {
+        const answer = await serve(parsed, gone.signal);
+        const status = "error" in answer ? 400 : 200;
+        return send(reply, status, answer, id);
+      } finally {
+        reply.raw.off("close", hangUp);
+        stop.signal.removeEventListener("abort", shut);
+      }
+    } catch (reason) {
+      const fault = Fault.from(reason);
+      if (fault.fault === "internal") log.error({ err: fault.cause }, "a request failed");
+      else log.debug({ err: fault }, "refused a request");
+      return sendFault(reply, fault, id);
+    }
+  }
+
+  try {
+    await app.ready();
+    await app.listen(listenOptions(settings.bind_address));
+  } catch (cause) {
+    throw bindFault(settings.bind_address, setting, cause);
+  }
+  const { port } = server.address() as { port: number };
+  log.debug({ address: settings.bind_address, port, setting }, "accepting JSON-RPC");
+
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      server.close();
+      for (let waited = 0; busy > 0 && waited < CLOSE_MS; waited += 20) await sleep(20);
+      stop.abort(new Fault("unreachable", "the server is stopping"));
+      await sleep(0); // lets the answers to those that were aborted get out
+      for (const socket of sockets) socket.destroy();
+      await app.close();
+    },
+  };
+}
+
+async function makeServer(settings: JsonrpcServerSettings): Promise<FastifyInstance> {
+  const options = {
+    logger: false,
+    bodyLimit: settings.body_max,
+    requestTimeout: REQUEST_MS,
+    forceCloseConnections: true,
+  };
+  if (!settings.tls) return Fastify(options);
+  const https = {
+    ...(await readTls(settings.tls)),
+    allowHTTP1: true,
+    requestCert: settings.tls.verify_client || settings.tls.request_client_cert,
+    rejectUnauthorized: settings.tls.verify_client,
+  };
+  return Fastify({ ...options, http2: true, https }) as unknown as FastifyInstance;
+}
+
+/** Keeps count of the open sockets, and turns away those that come too often or are too many. */
+function watchSockets(server: HttpServer, limiter: RateLimiter): Set<Socket> {
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    if (sockets.size >= CONNECTIONS_MAX || !limiter.admits(socket.remoteAddress)) {
+      socket.destroy();
+      return;
+    }
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  return sockets;
+}
+
+function listenOptions(bind: string): { host: string; port: number } {
+  const { host = "::", port } = bindOptions(bind);
+  return { host, port };
+}
+
+function parseBody(request: FastifyRequest): unknown {
+  const type = request.headers["content-type"] ?? "";
+  if (!/^application\/json(;.*)?$/i.test(type)) {
+    throw new Fault("unreadable", "JSON required: send it with Content-Type: application/json");
+  }
+  try {
+    return JSON.parse((request.body as Buffer | undefined)?.toString("utf8") ?? "");
+  } catch (cause) {
+    throw new Fault("unreadable", "JSON required: the body is not JSON", { cause });
+  }
+}
+
+function httpFault(reason: unknown, body_max: number): Fault {
+  const { code, statusCode } = reason as { code?: string; statusCode?: number };
+  if (code === "FST_ERR_CTP_BODY_TOO_LARGE") {
+    return new Fault("too_large", `the request is larger than ${body_max} bytes (body_max)`);
+  }
+  if (statusCode && statusCode < 500) return new Fault("invalid_request", explain(reason));
+  return Fault.from(reason);
+}
+
+function sendFault(reply: FastifyReply, fault: Fault, id: string | number | null): FastifyReply {
+  return send(reply, FAULTS[fault.fault].http, faultAnswer(fault), id);
+}
+
+function send(
+  reply: FastifyReply,
+  status: number,
+  answer: Answer,
+  id: string | number | null,
+): FastifyReply {
+  return reply
+    .code(status)
+    .header("content-type", "application/json; charset=utf-8")
+    .send(JSON.stringify(formatResponse(answer, id)));
+}

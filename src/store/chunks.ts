@@ -30,7 +30,7 @@ export class Damage extends Error {
   }
 }
 
-export type Chunk = { size: number; count: number; index: number; id: string; payload: Buffer };
+type Chunk = { size: number; count: number; index: number; id: string; payload: Buffer };
 
 /** All chunks of one entry, one behind the other. */
 export function toChunks(entry: Buffer, id: Buffer): Buffer {

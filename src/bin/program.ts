@@ -1,0 +1,71 @@
+import { Command, Option } from "commander";
+import type { z } from "zod";
+import { LEVELS, type Log, openLog } from "../core/log.ts";
+import { run } from "../core/run.ts";
+import { loadSettings } from "../core/settings/load.ts";
+import { VERSION } from "../core/version.ts";
+
+const USAGE_ERROR = 2;
+
+type LogFlags = { level: keyof typeof LEVELS; format: string };
+
+/** What `eps`, `sd` and `proxy` have in common: global flags, `version`, help, and exit codes. */
+export function program(name: string, description: string, examples: string): Command {
+  const command = new Command(name)
+    .description(description)
+    .addOption(
+      new Option("--level <level>", "how much to log")
+        .choices(Object.keys(LEVELS))
+        .default("info")
+        .argParser((level: string) => level.toLowerCase()),
+    )
+    .addOption(
+      new Option("--format <format>", "log lines: JSON or pretty by default, or the original's form")
+        .choices(["iris"])
+        .default("", "by terminal"),
+    )
+    .addHelpText("after", `\nExamples:\n${examples}`)
+    .addHelpText("after", "\nExit codes: 0 done, 1 failed, 2 wrong usage or settings")
+    .showSuggestionAfterError()
+    .showHelpAfterError("(add --help for the commands and flags there are)")
+    .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : USAGE_ERROR));
+  command
+    .command("version")
+    .description("print the version")
+    .action(() => void process.stdout.write(`${VERSION}\n`));
+  return command;
+}
+
+/** A settings schema and the environment variable that names the folders to read. */
+export type Source<S extends z.ZodType> = { schema: S; variable: string };
+
+/** Runs a server: reads its settings, opens its log, and keeps it until it is asked to leave. */
+export async function serve<S extends z.ZodType>(
+  command: Command,
+  { schema, variable }: Source<S>,
+  role: (settings: z.output<S>, deps: { log: Log }, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const { level, format } = command.optsWithGlobals<LogFlags>();
+  await run(async (signal) => {
+    const { settings, warnings } = await loadSettings(schema, variable);
+    const log = openLog({ service: rootName(command), level, format });
+    for (const warning of warnings) log.warn(warning);
+    await role(settings, { log }, signal);
+  });
+}
+
+/** Runs a command that does one thing: it prints its result on standard output, and warnings aside. */
+export async function perform<S extends z.ZodType>(
+  { schema, variable }: Source<S>,
+  work: (settings: z.output<S>, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  await run(async (signal) => {
+    const { settings, warnings } = await loadSettings(schema, variable);
+    for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
+    await work(settings, signal);
+  });
+}
+
+function rootName(command: Command): string {
+  return command.parent ? rootName(command.parent) : command.name();
+}

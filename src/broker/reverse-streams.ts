@@ -1,0 +1,140 @@
+import { Backoff, Deadline, orAbort } from "../core/deadline.ts";
+import { explain, Fault } from "../core/fault.ts";
+import type { Log } from "../core/log.ts";
+import type { Directory } from "../directory/directory.ts";
+import { groupsThatMayCall } from "../directory/permissions.ts";
+import { toWire, type WireRequest, type WireResponse } from "../rpc/grpc/messages.ts";
+import { faultAnswer } from "../wire/answer.ts";
+import { fromStruct, toStruct } from "../wire/struct.ts";
+import type { Broker } from "./broker.ts";
+import { addressOf } from "./channels/grpc-server.ts";
+import type { Peer, Peers } from "./peers.ts";
+import { needsReverseStream } from "./route.ts";
+
+/** The code by which originals know a fault on a reverse stream (eps-protocol 3.6). */
+const BROKER_ERROR = -100;
+/** A stream that lasted this long was a success, so the next attempt starts with a short pause. */
+const SETTLED_MS = 5_000;
+
+type Dependencies = {
+  self: string;
+  broker: Broker;
+  directory: Directory;
+  peers: Peers;
+  call_timeout_ms: number;
+  log: Log;
+};
+
+/**
+ * Keeps a reverse stream to every operator that may call us and could not dial us (eps-protocol
+ * 3.7), so that those calls come in by a connection that we dialled. A stream that breaks is opened
+ * again after a short, jittered pause, and at once when the directory changes.
+ */
+export class ReverseStreams implements AsyncDisposable {
+  readonly #deps: Dependencies;
+  readonly #kept = new Map<string, { stop: AbortController; backoff: Backoff }>();
+  readonly #loops = new Set<Promise<void>>();
+  readonly #unsubscribe: () => void;
+
+  constructor(deps: Dependencies) {
+    this.#deps = deps;
+    this.#unsubscribe = deps.directory.onChange(() => this.#adjust());
+    this.#adjust();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#unsubscribe();
+    for (const { stop } of this.#kept.values()) stop.abort();
+    await Promise.all(this.#loops);
+  }
+
+  #adjust(): void {
+    const { self, directory } = this.#deps;
+    const own = directory.entry(self);
+    const callers = own && groupsThatMayCall(own);
+    const wanted = new Set(
+      directory
+        .entries()
+        .filter((other) => own && callers && needsReverseStream(own, other, callers))
+        .map(({ name }) => name),
+    );
+    for (const [operator, { stop, backoff }] of this.#kept) {
+      if (wanted.has(operator)) backoff.hurry();
+      else stop.abort();
+    }
+    for (const operator of wanted) if (!this.#kept.has(operator)) this.#keep(operator);
+  }
+
+  #keep(operator: string): void {
+    const kept = { stop: new AbortController(), backoff: new Backoff() };
+    this.#kept.set(operator, kept);
+    const loop = this.#loop(operator, kept.stop.signal, kept.backoff).finally(() => {
+      this.#kept.delete(operator);
+      this.#loops.delete(loop);
+    });
+    this.#loops.add(loop);
+  }
+
+  async #loop(operator: string, stop: AbortSignal, backoff: Backoff): Promise<void> {
+    const { peers, log } = this.#deps;
+    let told = false;
+    while (!stop.aborted) {
+      const opened_at = Date.now();
+      let reason: unknown;
+      try {
+        await peers.use(operator, stop, (peer) =>
+          this.#serve(operator, peer, stop, () => {
+            log.info({ operator }, "reverse stream open");
+            told = false;
+          }),
+        );
+      } catch (caught) {
+        reason = caught;
+      }
+      if (stop.aborted) return;
+      // The first failure is news; that it still fails is not.
+      const level = told ? "debug" : "warn";
+      log[level]({ operator, reason: explain(reason) }, "reverse stream gone, dialling again");
+      told = true;
+      if (Date.now() - opened_at > SETTLED_MS) backoff.reset();
+      await backoff.wait(stop).catch(() => {});
+    }
+  }
+
+  /** Serves one stream until it ends, and says why it did. */
+  async #serve(operator: string, peer: Peer, stop: AbortSignal, open: () => void): Promise<never> {
+    const stream = peer.connection.reverse();
+    const over = new Promise<never>((_, reject) => {
+      stream.on("error", (error) => reject(peer.connection.faultOf(error)));
+      stream.on("end", () => reject(new Fault("unreachable", `${operator} ended the stream`)));
+    });
+    over.catch(() => {});
+    stream.once("metadata", open); // the other side's first word: it took the stream
+    stream.on("data", (request: WireRequest) => {
+      this.#answer(operator, request, stop).then((response) => stream.write(response));
+    });
+    stream.write({ id: "1", result: toStruct({ name: this.#deps.self }) });
+    try {
+      return await orAbort(over, stop);
+    } finally {
+      stream.cancel();
+    }
+  }
+
+  async #answer(operator: string, request: WireRequest, stop: AbortSignal): Promise<WireResponse> {
+    const { broker, call_timeout_ms } = this.#deps;
+    const { id, clientName } = request;
+    if (clientName !== "" && clientName !== operator) {
+      return { id, error: { code: 404, message: "no matching client found" } };
+    }
+    using deadline = new Deadline(call_timeout_ms, `the call of ${request.method}`, stop);
+    try {
+      const params = fromStruct(request.params);
+      const message = { address: addressOf(request), params, caller: operator };
+      return toWire(id, await broker.deliver(message, deadline.signal));
+    } catch (reason) {
+      return toWire(id, faultAnswer(Fault.from(reason), BROKER_ERROR));
+    }
+  }
+}
+

@@ -1,0 +1,27 @@
+import type { Socket } from "node:net";
+
+/** One half of a circuit: a connection whose hello has been read. What came behind the hello is still in it. */
+export type Leg = { readonly socket: Socket; readonly arrived_at: number };
+
+export type Side = "caller" | "callee";
+
+/** Two legs that met, and what is known about whom they belong to. */
+export type Meeting = {
+  readonly door: "token";
+  /** Operators, as the directory names them. */
+  readonly names: Record<Side, string>;
+  readonly legs: Record<Side, Leg>;
+};
+
+/**
+ * Why a circuit is over: both sides finished (`done`), one broke off (`broken`), nothing moved for
+ * too long (`idle`), there were too many (`limit`), or this program stopped (`shutdown`).
+ */
+export type Ending = "done" | "broken" | "idle" | "limit" | "shutdown";
+
+/** The first cause of an ending, and how many bytes each side sent. */
+export type Outcome = {
+  readonly ending: Ending;
+  readonly by: Side | "us";
+  readonly bytes: Record<Side, number>;
+};

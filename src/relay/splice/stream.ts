@@ -1,0 +1,64 @@
+import type { Socket } from "node:net";
+import type { Ending, Outcome, Side } from "../leg.ts";
+import type { Splice } from "./splice.ts";
+
+/**
+ * The portable splice: Node's own sockets, one buffer a direction.
+ *
+ * - A side that ends is only half closed: its partner may still be talking, as `nc` and HTTP/1.0
+ *   do, so the end is passed on and the other direction stays open.
+ * - A side that breaks resets its partner, because to a peer a plain close is a clean end, and a
+ *   download that was cut would look complete.
+ * - A slow reader pauses its own writer, through the kernel's buffers back to whoever sends.
+ */
+export function spliceStreams(sockets: Record<Side, Socket>): Splice {
+  const bytes = { caller: 0, callee: 0 };
+  let first: Pick<Outcome, "ending" | "by"> | undefined;
+  let moved_at = Date.now();
+  let ended = 0;
+
+  const stop = (ending: Ending, by: Outcome["by"]): void => {
+    if (first) return;
+    first = { ending, by };
+    for (const socket of Object.values(sockets)) socket.resetAndDestroy();
+  };
+
+  const flow = (from: Side, to: Side): Promise<void> => {
+    const source = sockets[from];
+    const target = sockets[to];
+    source.on("data", (chunk: Buffer) => {
+      bytes[from] += chunk.length;
+      moved_at = Date.now();
+      if (!target.write(chunk)) source.pause();
+    });
+    target.on("drain", () => source.resume());
+    source.on("end", () => {
+      ended += 1;
+      target.end();
+    });
+    source.on("error", () => {
+      if (ended < 2) stop("broken", from);
+    });
+    return new Promise((resolve) => {
+      source.on("close", () => {
+        if (ended < 2) stop("broken", from);
+        resolve();
+      });
+      if (source.destroyed) source.emit("close"); // it broke between its hello and the meeting
+      else source.resume();
+    });
+  };
+
+  const over = Promise.all([flow("caller", "callee"), flow("callee", "caller")]).then(() => ({
+    ...(first ?? ({ ending: "done", by: "us" } as const)),
+    bytes,
+  }));
+
+  return {
+    over,
+    get moved_at() {
+      return moved_at;
+    },
+    cut: (ending) => stop(ending, "us"),
+  };
+}

@@ -1,0 +1,78 @@
+import { aborted } from "../../core/deadline.ts";
+import type { Log } from "../../core/log.ts";
+import { Scope } from "../../core/scope.ts";
+import { Circuits } from "../../relay/circuits.ts";
+import { openTokenDoor } from "../../relay/doors/token.ts";
+import type { Leg } from "../../relay/leg.ts";
+import { Pairs } from "../../relay/rendezvous/pair.ts";
+import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
+import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
+import { answerFrom } from "../../rpc/methods.ts";
+import { proxyMethods } from "./methods.ts";
+import type { PublicProxySettings } from "./settings.ts";
+
+/** The public proxy: two that cannot reach each other both dial it, and it splices them together. */
+export async function runPublicProxy(
+  settings: PublicProxySettings,
+  { log }: { log: Log },
+  signal: AbortSignal,
+): Promise<void> {
+  await using scope = new Scope(signal);
+  const { limits, internal_endpoint: endpoint } = settings;
+  const circuits = scope.use(
+    new Circuits(
+      {
+        circuits_max: limits.circuits_max,
+        idle_timeout_ms: limits.idle_timeout * 1_000,
+        drain_timeout_ms: limits.drain_timeout * 1_000,
+      },
+      { log },
+    ),
+  );
+  const pairs = new Pairs<Leg>(
+    {
+      patience_ms: settings.accept_timeout * 1_000,
+      pending_max: limits.pending_max,
+      pending_per_caller_max: limits.pending_per_caller_max,
+    },
+    {
+      met: ({ names }, legs) => circuits.add({ door: "token", names, legs }),
+      lonely: ({ names }, waiting) => {
+        log.info({ door: "token", ...names, ending: "lonely" }, "nobody came to meet");
+        for (const { socket } of waiting) socket.destroy();
+      },
+    },
+  );
+  scope.defer(() => {
+    for (const { socket } of pairs.clear()) socket.destroy();
+  });
+  scope.use(
+    await openTokenDoor(
+      {
+        bind: settings.internal_bind_address,
+        setting: "public: internal_bind_address",
+        rate_limits: settings.tcp_rate_limits,
+        hello_timeout_ms: limits.hello_timeout * 1_000,
+        strangers_max: limits.strangers_max,
+        strangers_per_source_max: limits.strangers_per_source_max,
+      },
+      (token, leg) => {
+        if (pairs.seat(token, leg)) return;
+        log.debug({ door: "token", ending: "refused" }, "nobody expects this token");
+        leg.socket.destroy();
+      },
+    ),
+  );
+  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
+  const methods = proxyMethods({ endpoint, pairs, eps, log });
+  scope.use(
+    await openJsonrpcServer(settings.jsonrpc_server, {
+      serve: (request, gone) => answerFrom(methods, request, gone),
+      log,
+      setting: "public: jsonrpc_server: bind_address",
+    }),
+  );
+  log.info({ operator: settings.name, endpoint }, "ready");
+  await aborted(scope.signal);
+  log.info({ circuits: circuits.open }, "stopping");
+}

@@ -1,0 +1,76 @@
+import { randomBytes } from "node:crypto";
+import { aborted, Deadline } from "../../core/deadline.ts";
+import type { Log } from "../../core/log.ts";
+import type { Trust } from "../../directory/certificates.ts";
+import { Ledger } from "../../directory/ledger.ts";
+import type { SignedRecord } from "../../directory/record.ts";
+import type { Store } from "../../store/store.ts";
+
+/** The type byte of a record in a datastore (eps-protocol 8.6). */
+const RECORD = 1;
+const ID_SIZE = 16;
+
+/** The records of a service directory: in a store, checked, one batch after the other. */
+export class Registry {
+  readonly #store: Store;
+  #ledger: Ledger;
+  #turn: Promise<unknown> = Promise.resolve();
+  #news = new AbortController();
+
+  private constructor(store: Store, ledger: Ledger) {
+    this.#store = store;
+    this.#ledger = ledger;
+  }
+
+  /** Reads what the store has. Records that break a rule are left out and told to the log. */
+  static async open(store: Store, { trust, log }: { trust: Trust; log: Log }): Promise<Registry> {
+    const stored: unknown[] = [];
+    for (const { type, id, data } of await store.read()) {
+      if (type !== RECORD) {
+        log.warn({ type, id: id.toString("hex") }, "the datastore holds an entry that is no record");
+        continue;
+      }
+      stored.push(JSON.parse(data.toString("utf8")));
+    }
+    const ledger = await Ledger.open(trust, stored, (reason) => {
+      log.warn({ reason }, "a stored record was left out");
+    });
+    log.info({ records: ledger.records.length }, "directory read");
+    return new Registry(store, ledger);
+  }
+
+  get ledger(): Ledger {
+    return this.#ledger;
+  }
+
+  /** Takes a batch as a whole or, with a fault that says why, not at all. On disk when it resolves. */
+  async submit(batch: SignedRecord[]): Promise<void> {
+    const mine = this.#turn.then(async () => {
+      if (batch.length === 0) return;
+      const next = await this.#ledger.propose(batch);
+      await this.#store.append(
+        batch.map((record) => ({
+          type: RECORD,
+          id: randomBytes(ID_SIZE),
+          data: Buffer.from(JSON.stringify(record)),
+        })),
+      );
+      this.#ledger = next;
+      this.#news.abort();
+      this.#news = new AbortController();
+    });
+    this.#turn = mine.catch(() => {});
+    await mine;
+  }
+
+  /** The records after a hash; if there are none, waits for some until the time is up. */
+  async after(hash: string, wait_ms: number, signal: AbortSignal): Promise<readonly SignedRecord[]> {
+    const now = this.#ledger.after(hash);
+    if (now.length > 0 || wait_ms === 0) return now;
+    const news = this.#news.signal;
+    using patience = new Deadline(wait_ms, "news", signal);
+    await Promise.race([aborted(news), aborted(patience.signal)]);
+    signal.throwIfAborted();
+    return this.#ledger.after(hash);
+  }
+}

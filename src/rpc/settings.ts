@@ -1,0 +1,46 @@
+import { z } from "zod";
+import {
+  defaultTo,
+  endpoint,
+  optional,
+  pattern,
+  webAddress,
+  wholeNumber,
+} from "../core/settings/shapes.ts";
+import { TcpRateLimits, TlsSettings } from "../net/settings.ts";
+
+const METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"] as const;
+const BODY_MAX = 4 * 1024 * 1024;
+
+/** Which web pages may call us (eps-protocol 5.4). */
+export const CorsSettings = z.strictObject({
+  /** Matched anywhere in the Origin header, so anchor them. */
+  allowed_hosts: defaultTo([], z.array(pattern)),
+  allowed_headers: defaultTo([], z.array(z.string())),
+  allowed_methods: defaultTo([...METHODS], z.array(z.enum(METHODS))),
+});
+export type CorsSettings = z.infer<typeof CorsSettings>;
+
+export const JsonrpcServerSettings = z.strictObject({
+  bind_address: endpoint,
+  /** A regular expression for the whole path. */
+  path: defaultTo("/jsonrpc", pattern),
+  cors: optional(CorsSettings),
+  tcp_rate_limits: optional(TcpRateLimits),
+  /** Without it: plain HTTP. */
+  tls: optional(TlsSettings),
+  /** Bytes. Ours; the original reads whatever comes. */
+  body_max: defaultTo(BODY_MAX, wholeNumber(1, 1024 ** 3)),
+});
+export type JsonrpcServerSettings = z.infer<typeof JsonrpcServerSettings>;
+
+export const JsonrpcClientSettings = z.strictObject({
+  /** Left out where somebody else knows it: an api directory has its own `endpoints`. */
+  endpoint: optional(webAddress),
+  proxy_url: optional(webAddress),
+  /** Accepted because the original's files carry it; it has never meant anything. */
+  local: defaultTo(true, z.boolean()),
+  /** Without it: the system's certificate authorities. */
+  tls: optional(TlsSettings),
+});
+export type JsonrpcClientSettings = z.infer<typeof JsonrpcClientSettings>;

@@ -12,17 +12,24 @@ const dev = program(
   "Development certificates and a demonstration, for trying the programs on one machine",
   "  node dist/bin/dev.js certs --keys rsa --force\n  node dist/bin/dev.js demo --keep",
 );
-const settings = new Option("--settings <folder>", "the folder of the roles").default("settings/dev");
+const settings = new Option("--settings <folder>", "the folder of the roles").default(
+  "settings/dev",
+);
 
 dev
   .command("certs")
   .description("make a root, an intermediate and certificates for every role")
   .addOption(settings)
-  .addOption(new Option("--keys <kind>", "of the TLS keys").choices(["ecdsa", "rsa"]).default("ecdsa"))
+  .addOption(
+    new Option("--keys <kind>", "of the TLS keys").choices(["ecdsa", "rsa"]).default("ecdsa"),
+  )
   .option("--force", "replace the certificates that there are", false)
   .action((flags) =>
     run(async () => {
-      const folders = { certs: `${flags.settings}/certs`, directory: `${flags.settings}/directory` };
+      const folders = {
+        certs: `${flags.settings}/certs`,
+        directory: `${flags.settings}/directory`,
+      };
       await makeCertificates(folders, { keys: flags.keys, force: flags.force }, tell);
       await warnAboutExpiry(folders.certs, tell);
     }),

@@ -20,7 +20,10 @@ export function program(name: string, description: string, examples: string): Co
         .argParser((level: string) => level.toLowerCase()),
     )
     .addOption(
-      new Option("--format <format>", "log lines: JSON or pretty by default, or the original's form")
+      new Option(
+        "--format <format>",
+        "log lines: JSON or pretty by default, or the original's form",
+      )
         .choices(["iris"])
         .default("", "by terminal"),
     )

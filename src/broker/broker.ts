@@ -71,7 +71,9 @@ export class Broker {
 
     if (name !== this.#self) {
       if (address.operator !== this.#self) {
-        return refusal(`${this.#self} does not pass on calls of others, call ${address.operator} directly`);
+        return refusal(
+          `${this.#self} does not pass on calls of others, call ${address.operator} directly`,
+        );
       }
       if (!mayCall(entry, own, address.method)) {
         return refusal(`Permission denied for method '${address.method}' and client '${name}'`);
@@ -86,11 +88,7 @@ export class Broker {
     return this.#deliverBy(channel, call, signal);
   }
 
-  async #deliverBy(
-    channel: Channel,
-    call: Call,
-    signal: AbortSignal,
-  ): Promise<Answer | undefined> {
+  async #deliverBy(channel: Channel, call: Call, signal: AbortSignal): Promise<Answer | undefined> {
     try {
       return await channel.deliver(call, signal);
     } catch (reason) {

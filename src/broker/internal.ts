@@ -9,7 +9,12 @@ import { routeTo } from "./route.ts";
 
 export type DialIn = (endpoint: string, token: Buffer, signal: AbortSignal) => Promise<void>;
 
-type Dependencies = { self: string; version: string; directory: Directory; dialIn?: DialIn | undefined };
+type Dependencies = {
+  self: string;
+  version: string;
+  directory: Directory;
+  dialIn?: DialIn | undefined;
+};
 
 /** Teaches a broker the calls that every endpoint answers itself (eps-protocol 4.4). */
 export function answerInternally(broker: Broker, deps: Dependencies): void {
@@ -65,7 +70,10 @@ function connectionRequest({ self, directory, dialIn }: Dependencies): InternalM
     const { endpoint, token } = check(Invitation, params);
     if (!dialIn) throw new Fault("failed", "no channel accepted the request");
     if (routeTo(directory.entry(self))?.proxy !== caller.name) {
-      throw new Fault("forbidden", `the directory does not name ${caller.name} as proxy of ${self}`);
+      throw new Fault(
+        "forbidden",
+        `the directory does not name ${caller.name} as proxy of ${self}`,
+      );
     }
     await dialIn(endpoint, Buffer.from(token, "base64"), signal);
     return null;

@@ -165,17 +165,16 @@ export class Peers implements AsyncDisposable {
     }
     const proxyRoute = routeTo(this.#directory.entry(proxy));
     if (!proxyRoute || proxyRoute.internal || proxyRoute.proxy !== "") {
-      throw new Fault("unreachable", `${proxy}, the proxy of ${operator}, cannot be dialled itself`);
+      throw new Fault(
+        "unreachable",
+        `${proxy}, the proxy of ${operator}, cannot be dialled itself`,
+      );
     }
     return await this.#askProxy(proxy, operator, signal);
   }
 
   /** Asks a proxy to bring us together with an operator behind it (eps-protocol 6.2). */
-  async #askProxy(
-    proxy: string,
-    operator: string,
-    signal: AbortSignal,
-  ): Promise<Way> {
+  async #askProxy(proxy: string, operator: string, signal: AbortSignal): Promise<Way> {
     const answer = await this.call(
       {
         operator: proxy,

@@ -111,7 +111,7 @@ export class ReverseStreams implements AsyncDisposable {
     over.catch(() => {});
     stream.once("metadata", open); // the other side's first word: it took the stream
     stream.on("data", (request: WireRequest) => {
-      this.#answer(operator, request, stop).then((response) => stream.write(response));
+      void this.#answer(operator, request, stop).then((response) => stream.write(response));
     });
     stream.write({ id: "1", result: toStruct({ name: this.#deps.self }) });
     try {
@@ -137,4 +137,3 @@ export class ReverseStreams implements AsyncDisposable {
     }
   }
 }
-

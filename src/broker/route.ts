@@ -6,8 +6,14 @@ export type Route = { address: string; internal: boolean; proxy: string };
 
 const RouteForm = z.object({
   address: z.string().min(1),
-  internal: z.boolean().nullish().transform((value) => value ?? false),
-  proxy: z.string().nullish().transform((value) => value ?? ""),
+  internal: z
+    .boolean()
+    .nullish()
+    .transform((value) => value ?? false),
+  proxy: z
+    .string()
+    .nullish()
+    .transform((value) => value ?? ""),
 });
 
 /** Undefined if the entry has no gRPC server, or one whose settings make no sense. */
@@ -20,7 +26,11 @@ export function routeTo(entry: Entry | undefined): Route | undefined {
  * Must we keep a reverse stream to `other`, so that it can reach us? Yes if its groups may call
  * something of ours, it can be dialled directly, and it could not dial us by itself.
  */
-export function needsReverseStream(own: Entry, other: Entry, callers: ReadonlySet<string>): boolean {
+export function needsReverseStream(
+  own: Entry,
+  other: Entry,
+  callers: ReadonlySet<string>,
+): boolean {
   const theirs = routeTo(other);
   if (other.name === own.name || !theirs || theirs.internal || theirs.proxy !== "") return false;
   if (!callers.has("*") && !other.groups.some((group) => callers.has(group))) return false;

@@ -1,4 +1,4 @@
-import { createECDH, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
+import { createECDH, createHash, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
 import { promisify } from "node:util";
 
 /**
@@ -24,13 +24,22 @@ const SIZE = 32;
 const MESSAGE = Buffer.alloc(0);
 const MESSAGE_HASH = 0xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855n;
 
-export async function verifyDigest(key: KeyObject, digest: Buffer, { r, s }: Numbers): Promise<boolean> {
+export async function verifyDigest(
+  key: KeyObject,
+  digest: Buffer,
+  { r, s }: Numbers,
+): Promise<boolean> {
   if (r <= 0n || r >= N || s <= 0n || s >= N) return false;
   const shift = mod((toNumber(digest) - MESSAGE_HASH) * invert(r, N), N);
   const moved = add(pointOf(key), timesBase(shift));
   if (!moved) return false;
   const signature = Buffer.concat([toBytes(r), toBytes(s)]);
-  return verifyLater("sha256", MESSAGE, { key: keyOf(moved), dsaEncoding: "ieee-p1363" }, signature);
+  return verifyLater(
+    "sha256",
+    MESSAGE,
+    { key: keyOf(moved), dsaEncoding: "ieee-p1363" },
+    signature,
+  );
 }
 
 /**
@@ -39,11 +48,12 @@ export async function verifyDigest(key: KeyObject, digest: Buffer, { r, s }: Num
  * the message must not serve two digests. The arithmetic on d takes a time that depends on d, which
  * is no secret from an administrator who signs on a machine of their own.
  */
-export function signDigest(key: KeyObject, digest: Buffer, hashOfDigest: Buffer): Numbers {
+export function signDigest(key: KeyObject, digest: Buffer): Numbers {
   const bytes = sign("sha256", digest, { key, dsaEncoding: "ieee-p1363" });
   const r = toNumber(bytes.subarray(0, SIZE));
   const rd = r * toNumber(Buffer.from(key.export({ format: "jwk" }).d ?? "", "base64url"));
-  const moved = (toNumber(digest) + rd) * invert(mod(toNumber(hashOfDigest) + rd, N), N);
+  const hash = createHash("sha256").update(digest).digest();
+  const moved = (toNumber(digest) + rd) * invert(toNumber(hash) + rd, N);
   return { r, s: mod(toNumber(bytes.subarray(SIZE)) * moved, N) };
 }
 

@@ -142,7 +142,8 @@ const PROBLEMS_TOLD_MAX = 5;
  */
 export function refuseUnportable(value: unknown, what: string): void {
   const problem = findUnportable(value);
-  if (problem) throw new Fault("malformed", `${what} cannot be passed on as it is: it has ${problem}`);
+  if (problem)
+    throw new Fault("malformed", `${what} cannot be passed on as it is: it has ${problem}`);
 }
 
 function findUnportable(value: unknown): string | undefined {

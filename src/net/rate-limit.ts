@@ -10,7 +10,12 @@ const WINDOW_MS = { second: 1_000, minute: 60_000, hour: 3_600_000 };
  * its own windows.
  */
 export class RateLimiter {
-  readonly #windows: Array<{ limit: number; size_ms: number; number: number; seen: Map<string, number> }>;
+  readonly #windows: Array<{
+    limit: number;
+    size_ms: number;
+    number: number;
+    seen: Map<string, number>;
+  }>;
 
   constructor(limits: readonly RateLimit[]) {
     this.#windows = limits.map(({ type, limit }) => ({

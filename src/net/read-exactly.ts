@@ -26,7 +26,9 @@ async function someEvent(stream: Duplex, parent: AbortSignal): Promise<void> {
   if (parent.aborted) stop();
   const { signal } = heard;
   try {
-    await Promise.race(["readable", "end", "close"].map((event) => once(stream, event, { signal })));
+    await Promise.race(
+      ["readable", "end", "close"].map((event) => once(stream, event, { signal })),
+    );
   } finally {
     parent.removeEventListener("abort", stop);
     heard.abort();

@@ -45,7 +45,7 @@ export class Circuits implements AsyncDisposable {
     const story = { circuit, door: meeting.door, ...meeting.names };
     if (this.#open.size > this.#settings.circuits_max) splice.cut("limit");
     else this.#log.info(story, "circuit open");
-    splice.over.then((outcome) => {
+    void splice.over.then((outcome) => {
       this.#open.delete(splice);
       const lasted_ms = Date.now() - opened_at;
       this.#tell({ ...story, waited_ms, lasted_ms }, outcome);
@@ -79,7 +79,8 @@ export class Circuits implements AsyncDisposable {
       bytes_from_caller: bytes.caller,
       bytes_from_callee: bytes.callee,
     };
-    if (ending === "limit") this.#log.warn(record, "circuit ended: raise circuits_max if this is normal");
+    if (ending === "limit")
+      this.#log.warn(record, "circuit ended: raise circuits_max if this is normal");
     else this.#log.info(record, "circuit ended");
   }
 }

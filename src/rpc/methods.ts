@@ -1,4 +1,4 @@
-import { z } from "zod";
+import type { z } from "zod";
 import { Fault } from "../core/fault.ts";
 import { type Answer, faultAnswer } from "../wire/answer.ts";
 import type { Json, JsonObject } from "../wire/json.ts";

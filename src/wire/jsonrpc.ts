@@ -15,7 +15,9 @@ const ID_MAX = 1_024;
  */
 export function parseRequest(body: unknown): Request {
   if (!isObject(body)) {
-    const what = Array.isArray(body) ? ": send one request at a time, batches are not supported" : "";
+    const what = Array.isArray(body)
+      ? ": send one request at a time, batches are not supported"
+      : "";
     throw new Fault("unreadable", `JSON required${what}`);
   }
   const problems: Record<string, string> = {};

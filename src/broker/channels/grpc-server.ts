@@ -114,7 +114,9 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
     const silence = setTimeout(() => {
       stream.emit("error", { code: status.DEADLINE_EXCEEDED, details: "no announcement came" });
     }, ANNOUNCEMENT_MS);
-    stream.once("close", () => clearTimeout(silence)).once("cancelled", () => clearTimeout(silence));
+    stream
+      .once("close", () => clearTimeout(silence))
+      .once("cancelled", () => clearTimeout(silence));
     stream.once("data", (announcement: WireResponse) => {
       clearTimeout(silence);
       const { name } = fromStruct(announcement.result);

@@ -35,7 +35,9 @@ export async function openGateway(
     open.add(key);
     try {
       const message = { address, params, caller: self };
-      return (await broker.deliver(message, deadline.signal)) ?? { result: { message: "submitted" } };
+      return (
+        (await broker.deliver(message, deadline.signal)) ?? { result: { message: "submitted" } }
+      );
     } catch (reason) {
       const fault = Fault.from(reason);
       if (fault.fault === "internal") throw fault;

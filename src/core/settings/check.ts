@@ -43,13 +43,26 @@ export function check<S extends z.ZodType>(
 /** Says what a schema expected. It also notes the keys a map may have, which only the schema knows. */
 function wording(unknown: Unknown[]): z.core.$ZodErrorMap {
   return (issue) => {
+    const path = issue.path ?? [];
     if (issue.code === "unrecognized_keys") {
-      const { shape = {} } = (issue.inst as z.ZodObject | undefined)?._zod.def ?? {};
-      const parent = issue.path ?? [];
-      unknown.push(...issue.keys.map((name) => ({ parent, name, known: Object.keys(shape) })));
+      const known = keysOf(issue.inst);
+      unknown.push(...issue.keys.map((name) => ({ parent: path, name, known })));
+    } else if (issue.code === "invalid_union" && isMap(issue.input)) {
+      // Which kind of map this should be is itself misspelt, so zod has looked at no other key.
+      const known = (issue.inst as z.ZodDiscriminatedUnion)._zod.def.options.flatMap(keysOf);
+      const names = Object.keys(issue.input).filter((name) => !known.includes(name));
+      unknown.push(...names.map((name) => ({ parent: path.slice(0, -1), name, known })));
     }
     return expectation(issue);
   };
+}
+
+function keysOf(schema: unknown): string[] {
+  return Object.keys((schema as Partial<z.ZodObject> | undefined)?._zod?.def.shape ?? {});
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 const KINDS: Record<string, string> = {
@@ -70,8 +83,7 @@ function expectation(issue: z.core.$ZodRawIssue): string | undefined {
       return oneOf(issue.values.map(String), input);
     case "invalid_union": {
       const { options = [], discriminator = "" } = issue as { options?: unknown[] } & typeof issue;
-      const choices = options.map(String);
-      return oneOf(choices, (input as Record<string, unknown> | undefined)?.[discriminator]);
+      return oneOf(options.map(String), isMap(input) ? input[discriminator] : input);
     }
     default:
       return undefined;

@@ -14,7 +14,15 @@ import {
   type YAMLMap,
 } from "yaml";
 import type { Notes } from "./notes.ts";
-import { DEPTH_MAX, type Entry, NODES_MAX, type Origin, type Path, type Tree } from "./tree.ts";
+import {
+  DEPTH_MAX,
+  describe,
+  type Entry,
+  NODES_MAX,
+  type Origin,
+  type Path,
+  type Tree,
+} from "./tree.ts";
 
 const FILE_MAX = 1024 * 1024;
 
@@ -129,7 +137,8 @@ function syntaxError({ code, message }: { code: string; message: string }, json:
   if (code === "TAG_RESOLVE_FAILED") return `${what}: a value that starts with "!" must be quoted`;
   if (code === "BAD_DQ_ESCAPE") return `${what}: this "\\" is no escape; write it twice`;
   if (json) return what;
-  return `${what}: ${message.charAt(0).toLowerCase()}${message.slice(1)}`;
+  const [reason = message] = message.split(": "); // what follows a colon is quoted from the file
+  return `${what}: ${reason.charAt(0).toLowerCase()}${reason.slice(1)}`;
 }
 
 /** Turns the parser's nodes into ours, and follows aliases within bounds. */
@@ -180,11 +189,7 @@ class Reader {
       }
       const name = isScalar(pair.key) ? pair.key.value : undefined;
       if (typeof name !== "string") {
-        this.#notes.problem(
-          `the key ${shownKey(name)} must be quoted, because keys are texts`,
-          key,
-          path,
-        );
+        this.#notes.problem(notText(pair.key), key, path);
         continue;
       }
       const first = entries.get(name);
@@ -217,6 +222,8 @@ function isMergeKey(key: ParsedNode): boolean {
   return isScalar(key) && typeof key.value === "symbol";
 }
 
-function shownKey(name: unknown): string {
-  return name === undefined ? "here" : JSON.stringify(name);
+/** `no: …` and `8080: …` are not what they look like. */
+function notText(key: ParsedNode): string {
+  if (!isScalar(key)) return "a key must be a text";
+  return `the key ${key.source} must be put in quotes, because it means ${describe(key.value)}`;
 }

@@ -36,7 +36,10 @@ export type Path = readonly PropertyKey[];
 export const DEPTH_MAX = 64;
 export const NODES_MAX = 100_000;
 
-/** What zod gets to see. Null means absent in settings, so keys with null are left out. */
+/**
+ * What zod gets to see. Null means absent in settings, so keys with null are left out; a lost value
+ * keeps its key, because the key may be wrong as well.
+ */
 export function plain(tree: Tree): unknown {
   switch (tree.kind) {
     case "leaf":
@@ -55,7 +58,7 @@ export function plain(tree: Tree): unknown {
 }
 
 function isNothing(tree: Tree): boolean {
-  return tree.kind === "lost" || (tree.kind === "leaf" && tree.value === null);
+  return tree.kind === "leaf" && tree.value === null;
 }
 
 /** The nodes along a path, outermost first, as far as there are any. */
@@ -102,7 +105,7 @@ export function mapLeaves(
 export function describe(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "nothing (null)";
-  if (Array.isArray(value)) return "a list";
+  if (Array.isArray(value)) return value.length > 0 ? "a list" : "an empty list";
   if (typeof value === "object") return "a map";
   if (typeof value === "boolean") return `the boolean ${value}`;
   if (typeof value === "number") return `the number ${value}`;

@@ -16,7 +16,11 @@ type Table<Leg> = Pairing & {
   timer: NodeJS.Timeout;
 };
 
-export type PairSettings = { patience_ms: number; pending_max: number; pending_per_caller_max: number };
+export type PairSettings = {
+  patience_ms: number;
+  pending_max: number;
+  pending_per_caller_max: number;
+};
 
 export type PairEvents<Leg> = {
   met(pairing: Pairing, legs: Record<Side, Leg>): void;
@@ -108,7 +112,10 @@ export class Pairs<Leg> {
   }
 
   #find({ tokens }: Pairing): Table<Leg> | undefined {
-    const { caller, callee } = { caller: this.#keyOf(tokens.caller), callee: this.#keyOf(tokens.callee) };
+    const { caller, callee } = {
+      caller: this.#keyOf(tokens.caller),
+      callee: this.#keyOf(tokens.callee),
+    };
     return (this.#tables.get(caller) ?? this.#tables.get(callee))?.table;
   }
 

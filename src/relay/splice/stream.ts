@@ -44,7 +44,8 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
         if (ended < 2) stop("broken", from);
         resolve();
       });
-      if (source.destroyed) source.emit("close"); // it broke between its hello and the meeting
+      if (source.destroyed)
+        source.emit("close"); // it broke between its hello and the meeting
       else source.resume();
     });
   };

@@ -25,7 +25,12 @@ export class Program {
   /** `keep` lets it outlive the process that started it. */
   constructor(
     name: string,
-    { argv, env, logs, keep }: { argv: string[]; env: NodeJS.ProcessEnv; logs: string; keep: boolean },
+    {
+      argv,
+      env,
+      logs,
+      keep,
+    }: { argv: string[]; env: NodeJS.ProcessEnv; logs: string; keep: boolean },
   ) {
     const [bin = "", ...args] = argv;
     this.name = name;
@@ -69,9 +74,13 @@ export class Program {
       const over = this.#over;
       const line = this.lines().find(fits);
       if (line) return line;
-      if (over) throw new Fault("failed", `${this.name} ended before it was ${what}${this.#last()}`);
+      if (over)
+        throw new Fault("failed", `${this.name} ended before it was ${what}${this.#last()}`);
       if (Date.now() > until) {
-        throw new Fault("timeout", `${this.name} was not ${what} in ${within_ms / 1_000} s${this.#last()}`);
+        throw new Fault(
+          "timeout",
+          `${this.name} was not ${what} in ${within_ms / 1_000} s${this.#last()}`,
+        );
       }
       await sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
@@ -91,7 +100,8 @@ export class Program {
 
   /** Resolves with the exit code once the program has ended by itself. */
   async ended(): Promise<number | null> {
-    if (!this.#over) await new Promise<void>((resolve) => this.#child.once("exit", () => resolve()));
+    if (!this.#over)
+      await new Promise<void>((resolve) => this.#child.once("exit", () => resolve()));
     return this.#child.exitCode;
   }
 

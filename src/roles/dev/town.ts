@@ -51,7 +51,8 @@ export class Town implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), "eps-town-"));
     try {
       const copy = join(folder, "settings");
-      const isData = (path: string): boolean => /[\\/]data([\\/]|$)/.test(path.slice(settings.length));
+      const isData = (path: string): boolean =>
+        /[\\/]data([\\/]|$)/.test(path.slice(settings.length));
       await cp(settings, copy, { recursive: true, filter: (path) => !isData(path) });
       await mkdir(join(folder, "logs"));
       return new Town(folder, await moveToFreePorts(copy), { keep, signal });
@@ -83,7 +84,11 @@ export class Town implements AsyncDisposable {
     const { argv, variable } = programOf(role);
     const program = this.#launch(role, argv, { [variable]: this.settings(role) });
     this.#programs.set(role, program);
-    await program.said(({ msg }) => msg === "ready", { what: "ready", within_ms: READY_MS }, this.#signal);
+    await program.said(
+      ({ msg }) => msg === "ready",
+      { what: "ready", within_ms: READY_MS },
+      this.#signal,
+    );
     return program;
   }
 
@@ -95,7 +100,13 @@ export class Town implements AsyncDisposable {
   async setUp(): Promise<void> {
     const directory = join(this.folder, "settings", "directory");
     const files = (await readdir(directory)).filter((file) => file.endsWith(".json")).sort();
-    const argv = ["eps", "sd", "submit-records", "--reset", ...files.map((f) => join(directory, f))];
+    const argv = [
+      "eps",
+      "sd",
+      "submit-records",
+      "--reset",
+      ...files.map((f) => join(directory, f)),
+    ];
     const program = this.#launch("sd-setup", argv, { EPS_SETTINGS: this.settings("hd-1") });
     if ((await program.ended()) === 0) return;
     const told = program.lines().map(({ msg }) => msg);
@@ -117,7 +128,15 @@ export class Town implements AsyncDisposable {
   }
 
   /** A client of a role's JSON-RPC server, for many calls; the caller closes it. */
-  async client({ role, port, as }: { role: string; port: number; as: string }): Promise<JsonrpcClient> {
+  async client({
+    role,
+    port,
+    as,
+  }: {
+    role: string;
+    port: number;
+    as: string;
+  }): Promise<JsonrpcClient> {
     const certs = join(this.folder, "settings", "certs");
     return await JsonrpcClient.open({
       endpoint: `https://localhost:${this.port(port)}/jsonrpc`,
@@ -153,7 +172,9 @@ async function moveToFreePorts(folder: string): Promise<Map<string, number>> {
     .filter((file) => /\.(yml|json)$/.test(file))
     .map((file) => join(folder, file));
   const texts = await Promise.all(files.map((file) => readFile(file, "utf8")));
-  const documented = new Set(texts.flatMap((text) => [...text.matchAll(ADDRESS)].map(([, p]) => p ?? "")));
+  const documented = new Set(
+    texts.flatMap((text) => [...text.matchAll(ADDRESS)].map(([, p]) => p ?? "")),
+  );
   const free = await freePorts(documented.size);
   const ports = new Map([...documented].map((port, index) => [port, free[index] ?? 0]));
   for (const [index, file] of files.entries()) {

@@ -27,7 +27,10 @@ export class Registry {
     const stored: unknown[] = [];
     for (const { type, id, data } of await store.read()) {
       if (type !== RECORD) {
-        log.warn({ type, id: id.toString("hex") }, "the datastore holds an entry that is no record");
+        log.warn(
+          { type, id: id.toString("hex") },
+          "the datastore holds an entry that is no record",
+        );
         continue;
       }
       stored.push(JSON.parse(data.toString("utf8")));
@@ -64,7 +67,11 @@ export class Registry {
   }
 
   /** The records after a hash; if there are none, waits for some until the time is up. */
-  async after(hash: string, wait_ms: number, signal: AbortSignal): Promise<readonly SignedRecord[]> {
+  async after(
+    hash: string,
+    wait_ms: number,
+    signal: AbortSignal,
+  ): Promise<readonly SignedRecord[]> {
     const now = this.#ledger.after(hash);
     if (now.length > 0 || wait_ms === 0) return now;
     const news = this.#news.signal;

@@ -1,10 +1,10 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import {
+  CallCredentials,
   ChannelCredentials,
   type Client,
   type ClientDuplexStream,
-  CallCredentials,
   connectivityState,
   type ServiceError,
   status,

@@ -49,12 +49,18 @@ export async function openGrpcServer(
     "grpc.max_concurrent_streams": STREAMS_MAX,
   });
   server.addService(Eps.service, {
-    Call: (unary: ServerUnaryCall<WireRequest, WireResponse>, done: sendUnaryData<WireResponse>) => {
+    Call: (
+      unary: ServerUnaryCall<WireRequest, WireResponse>,
+      done: sendUnaryData<WireResponse>,
+    ) => {
       const cancelled = new AbortController();
       unary.on("cancelled", () => cancelled.abort(new Fault("unreachable", "the caller gave up")));
       const answered = async (): Promise<WireResponse> =>
         call(unary.request, provenLeaf(unary), cancelled.signal);
-      answered().then((response) => done(null, response), (reason) => done(statusOf(reason, log)));
+      answered().then(
+        (response) => done(null, response),
+        (reason) => done(statusOf(reason, log)),
+      );
     },
     ServerCall: (stream: ReverseStream) => {
       stream.on("error", () => {}); // a stream that breaks ends, which is what its owner waits for

@@ -1,0 +1,146 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Town } from "../../src/roles/dev/town.ts";
+import type { Answer } from "../../src/wire/answer.ts";
+import {
+  eventually,
+  foundTown,
+  GATEWAY,
+  PING_ROLES,
+  settingsWithCertificates,
+  startPing,
+} from "../support/town.ts";
+
+let settings: Awaited<ReturnType<typeof settingsWithCertificates>>;
+let town: Town;
+
+beforeAll(async () => {
+  settings = await settingsWithCertificates();
+  town = await foundTown(settings.folder);
+  await startPing(town);
+});
+afterAll(async () => {
+  await town[Symbol.asyncDispose]();
+  await settings[Symbol.asyncDispose]();
+});
+
+const gateway = { role: "hd-1", port: GATEWAY["hd-1"] };
+const call = (method: string, params = {}): Promise<Answer> => town.call(gateway, { method, params });
+const ping = async (): Promise<void> => {
+  const answer = await call("hd-2._ping");
+  if ("error" in answer) throw new Error(answer.error.message);
+  expect(answer.result).toMatchObject({ serverInfo: { name: "hd-2" } });
+};
+const circuitsOpened = (): unknown[] =>
+  town.program("public-proxy-1").lines().filter(({ msg }) => msg === "circuit open");
+
+describe("a ping from hd-1 to hd-2, whom only the proxy can see", () => {
+  it("arrives, and tells who asked", async () => {
+    expect(await call("hd-2._ping", { hello: "world" })).toMatchObject({
+      result: {
+        serverInfo: { name: "hd-2" },
+        params: { hello: "world", _client: { name: "hd-1", entry: { name: "hd-1" } } },
+      },
+    });
+  });
+
+  it("uses the same circuit after ten idle seconds", { timeout: 30_000 }, async () => {
+    await ping();
+    const opened = circuitsOpened().length;
+    await new Promise((resolve) => setTimeout(resolve, 10_000));
+    await ping();
+    expect(circuitsOpened()).toHaveLength(opened);
+  });
+
+  it("is answered 200 times at once, each with its own answer", async () => {
+    await using client = await town.client({ ...gateway, as: "hd-1" });
+    const answers = await Promise.all(
+      Array.from({ length: 200 }, (_, n) =>
+        client.call({ method: "hd-2._ping", params: { n }, id: "the same id for all" }),
+      ),
+    );
+    for (const [n, answer] of answers.entries()) {
+      expect(answer).toMatchObject({ result: { params: { n }, serverInfo: { name: "hd-2" } } });
+    }
+  });
+
+  it("is refused where the directory gives no permission", async () => {
+    expect(await call("hd-2._directory")).toMatchObject({
+      error: { code: 403, message: expect.stringContaining("Permission denied") },
+    });
+  });
+
+  it("is refused for an operator that nobody knows", async () => {
+    expect(await call("nobody._ping")).toMatchObject({
+      error: { code: 1, message: expect.stringContaining("no directory entry found") },
+    });
+  });
+
+  it("is refused with the limit when it is 100 MiB large, and the endpoint lives on", async () => {
+    const answer = await call("hd-2._ping", { blob: "x".repeat(100 * 1024 * 1024) });
+    expect(answer).toMatchObject({ error: { message: expect.stringContaining("4194304 bytes") } });
+    await ping();
+  });
+
+  it("leaves no secret in any log", async () => {
+    const logs = PING_ROLES.map((role) => JSON.stringify(town.program(role).lines())).join();
+    expect(logs).toContain("circuit open");
+    expect(logs).not.toMatch(/token"|PRIVATE KEY/);
+    expect(logs).not.toMatch(/[A-Za-z0-9+/]{43}=/); // what a token looks like in JSON
+  });
+
+  it("goes on while the service directory is away", async () => {
+    await town.stop("sd-1");
+    await ping();
+    await town.start("sd-1");
+    await ping();
+  });
+
+  it("says that hd-2 is away, and arrives again once it is back", async () => {
+    await town.stop("hd-2");
+    const answer = await call("hd-2._ping");
+    expect(answer).toMatchObject({
+      error: { code: 500, message: expect.stringMatching(/cannot connect us to hd-2/) },
+    });
+    await town.start("hd-2");
+    await eventually(5_000, ping);
+  });
+
+  it("says that the proxy is away, and arrives again once it is back", async () => {
+    await town.stop("public-proxy-1");
+    const answer = await call("hd-2._ping");
+    expect(answer).toMatchObject({
+      error: { code: 500, message: expect.stringMatching(/public-proxy-1\.ga cannot connect us/) },
+    });
+    await town.start("public-proxy-1");
+    await eventually(5_000, ping);
+  });
+
+  it.each(PING_ROLES)("arrives within 5 s of a restart of %s", async (role) => {
+    await town.stop(role);
+    await town.start(role);
+    await eventually(5_000, ping);
+  });
+
+  it.each(PING_ROLES)("arrives within 5 s of a crash of %s", async (role) => {
+    await town.stop(role, "SIGKILL");
+    await town.start(role);
+    await eventually(5_000, ping);
+  });
+
+  it("ends with records that say who, how and how much", async () => {
+    await town.stop("hd-1");
+    const record = await town.said("public-proxy-1", "done", ({ msg }) => msg === "circuit ended");
+    expect(record).toMatchObject({
+      door: "token",
+      caller: "hd-1",
+      callee: "hd-2",
+      ending: expect.stringMatching(/done|broken/),
+    });
+    expect(record["bytes_from_caller"]).toBeGreaterThan(1_000);
+    expect(record["bytes_from_callee"]).toBeGreaterThan(1_000);
+  });
+
+  it("stops every role with exit code 0", async () => {
+    for (const role of PING_ROLES) expect(await town.stop(role), role).toBe(0);
+  });
+});

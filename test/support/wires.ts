@@ -1,0 +1,112 @@
+import { once } from "node:events";
+import { readdirSync, readlinkSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { until } from "./until.ts";
+
+/** Both ends of one TCP connection. */
+export type Wire = { dialled: Socket; accepted: Socket };
+
+/** TCP connections within this process. Both ends are half-open capable; the accepted one is paused. */
+export class Wires implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  static async open(): Promise<Wires> {
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    return new Wires(server);
+  }
+
+  async connect(): Promise<Wire> {
+    const accepting = once(this.#server, "connection");
+    const dialled = await dialFreely((this.#server.address() as { port: number }).port);
+    const [accepted] = (await accepting) as [Socket];
+    for (const socket of [dialled, accepted]) this.#sockets.add(socket.on("error", () => {}));
+    return { dialled, accepted };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+/** Dials a port of this machine. Errors of the socket are for whoever listens, and kill nobody. */
+export async function dialFreely(port: number): Promise<Socket> {
+  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+  socket.on("error", () => {});
+  await once(socket, "connect");
+  return socket;
+}
+
+/** Listens to a socket: keeps what it hears and remembers how it ended. */
+export class Ear {
+  /** How the speaker stopped: `end`, or the code of the error, or `close` if there was neither. */
+  ending: string | undefined;
+  readonly #chunks: Buffer[] = [];
+  #size = 0;
+
+  constructor(socket: Socket) {
+    socket.on("data", (chunk: Buffer) => {
+      this.#chunks.push(chunk);
+      this.#size += chunk.length;
+    });
+    socket.on("end", () => this.#over("end"));
+    socket.on("error", (error: NodeJS.ErrnoException) => this.#over(error.code ?? "error"));
+    socket.on("close", () => this.#over("close"));
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
+
+  /** All bytes so far, once there are at least so many. */
+  async hears(size: number): Promise<Buffer> {
+    await until(
+      () => this.#size >= size,
+      () => `${size} bytes arrive (${this.#size} did, then: ${this.ending ?? "nothing"})`,
+    );
+    return this.bytes;
+  }
+
+  async hearsTheEnd(): Promise<string> {
+    await until(
+      () => this.ending !== undefined,
+      () => `the speaker stops (after ${this.#size} bytes)`,
+    );
+    return this.ending ?? "";
+  }
+
+  #over(ending: string): void {
+    this.ending ??= ending;
+  }
+}
+
+/** Writes all of it and resolves when the kernel has taken it. */
+export async function say(socket: Socket, bytes: Buffer | string): Promise<void> {
+  if (bytes.length === 0) return;
+  await new Promise<void>((resolve, reject) => {
+    socket.write(bytes, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+/** How many sockets this process holds, as Linux counts them; undefined elsewhere. */
+export function openSockets(): number | undefined {
+  if (process.platform !== "linux") return undefined;
+  return readdirSync("/proc/self/fd").filter((descriptor) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${descriptor}`).startsWith("socket:");
+    } catch {
+      return false; // the descriptor by which the folder itself was read
+    }
+  }).length;
+}

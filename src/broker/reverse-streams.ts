@@ -94,7 +94,7 @@ export class ReverseStreams implements AsyncDisposable {
       if (stop.aborted) return;
       // The first failure is news; that it still fails is not.
       const level = told ? "debug" : "warn";
-      log[level]({ operator, reason: explain(reason) }, "reverse stream gone, dialling again");
+      log[level]({ operator, reason: explain(reason) }, "no reverse stream, dialling again");
       told = true;
       if (Date.now() - opened_at > SETTLED_MS) backoff.reset();
       await backoff.wait(stop).catch(() => {});

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Fault } from "./fault.ts";
 
@@ -17,6 +18,7 @@ export class Deadline implements Disposable {
     const timer = setTimeout(() => {
       abort(new Fault("timeout", `${waitingFor} took longer than ${ms / 1000} s`));
     }, ms);
+    if (parent) setMaxListeners(0, parent); // any number of waits may hang on one signal
     if (parent?.aborted) follow();
     else parent?.addEventListener("abort", follow, { once: true });
     this.#release = () => {

@@ -121,6 +121,8 @@ export function acceptTls(
   });
   return {
     accept(socket) {
+      // An end below TLS is the end of everything above it; half-open, a session would outlive its peer.
+      socket.allowHalfOpen = false;
       open.add(socket);
       socket.on("close", () => open.delete(socket));
       socket.on("error", () => {}); // told by the TLS socket above it

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Town } from "../../src/roles/dev/town.ts";
 import type { Answer } from "../../src/wire/answer.ts";
@@ -24,14 +25,18 @@ afterAll(async () => {
 });
 
 const gateway = { role: "hd-1", port: GATEWAY["hd-1"] };
-const call = (method: string, params = {}): Promise<Answer> => town.call(gateway, { method, params });
+const call = (method: string, params = {}): Promise<Answer> =>
+  town.call(gateway, { method, params });
 const ping = async (): Promise<void> => {
   const answer = await call("hd-2._ping");
   if ("error" in answer) throw new Error(answer.error.message);
   expect(answer.result).toMatchObject({ serverInfo: { name: "hd-2" } });
 };
 const circuitsOpened = (): unknown[] =>
-  town.program("public-proxy-1").lines().filter(({ msg }) => msg === "circuit open");
+  town
+    .program("public-proxy-1")
+    .lines()
+    .filter(({ msg }) => msg === "circuit open");
 
 describe("a ping from hd-1 to hd-2, whom only the proxy can see", () => {
   it("arrives, and tells who asked", async () => {
@@ -82,9 +87,9 @@ describe("a ping from hd-1 to hd-2, whom only the proxy can see", () => {
   });
 
   it("leaves no secret in any log", async () => {
-    const logs = PING_ROLES.map((role) => JSON.stringify(town.program(role).lines())).join();
+    const logs = PING_ROLES.map((role) => readFileSync(town.program(role).log_file, "utf8")).join();
     expect(logs).toContain("circuit open");
-    expect(logs).not.toMatch(/token"|PRIVATE KEY/);
+    expect(logs).not.toMatch(/"token":|PRIVATE KEY/);
     expect(logs).not.toMatch(/[A-Za-z0-9+/]{43}=/); // what a token looks like in JSON
   });
 

@@ -131,7 +131,7 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
       stream.sendMetadata(new Metadata()); // tells the client at once that it is connected
       older?.end(status.ABORTED, "replaced by a newer stream of the same operator");
       log.info({ operator: name }, "reverse stream accepted");
-      client.closed.then(() => {
+      void client.closed.then(() => {
         // A newer stream may have taken this one's place; then that one stays.
         if (this.#clients.get(name) !== client) return;
         this.#clients.delete(name);

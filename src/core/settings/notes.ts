@@ -47,7 +47,7 @@ export function didYouMean(word: string, candidates: Iterable<string>): string {
 }
 
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
-  const furthest = Math.max(1, Math.floor(word.length / 3));
+  const furthest = Math.ceil(word.length / 3);
   const ranked = [...candidates]
     .map((candidate) => ({ candidate, far: distance(folded(word), folded(candidate)) }))
     .filter(({ candidate, far }) => far <= furthest && candidate !== word)

@@ -25,6 +25,7 @@ import {
 } from "./tree.ts";
 
 const FILE_MAX = 1024 * 1024;
+const TOO_DEEP = `nests deeper than ${DEPTH_MAX} levels`;
 
 /** One file as a tree, or nothing if it cannot be read; why is in the notes. An empty file is null. */
 export async function parseFile(file: string, notes: Notes): Promise<Tree | undefined> {
@@ -107,7 +108,7 @@ function parse(file: string, text: string, notes: Notes): Tree {
   } catch (reason) {
     // The parser and JSON.parse recurse, and only the stack limits them.
     if (!(reason instanceof RangeError)) throw reason;
-    throw new Unreadable(`nests deeper than ${DEPTH_MAX} levels`, at(0));
+    throw new Unreadable(TOO_DEEP, at(0));
   }
 }
 
@@ -130,10 +131,13 @@ function originalTags(tags: Tags): Tags {
   });
 }
 
+const UNKNOWN_ALIAS = 'a value that starts with "*" must be quoted, unless it names an anchor';
+
 /** The parser's own words, except where those repeat a piece of the file that may be secret. */
 function syntaxError({ code, message }: { code: string; message: string }, json: boolean): string {
   const what = json ? "not valid JSON" : "not valid YAML";
-  if (code === "BAD_ALIAS") return `${what}: a "*" here must be quoted unless it names an anchor`;
+  if (code === "RESOURCE_EXHAUSTION") return TOO_DEEP;
+  if (code === "BAD_ALIAS") return `${what}: ${UNKNOWN_ALIAS}`;
   if (code === "TAG_RESOLVE_FAILED") return `${what}: a value that starts with "!" must be quoted`;
   if (code === "BAD_DQ_ESCAPE") return `${what}: this "\\" is no escape; write it twice`;
   if (json) return what;
@@ -163,9 +167,13 @@ class Reader {
     this.#nodes += 1;
     if (this.#nodes > NODES_MAX) throw new Unreadable("grows too large by its aliases", here, path);
     if (path.length > DEPTH_MAX) {
-      throw new Unreadable(`nests deeper than ${DEPTH_MAX} levels`, here, path.slice(0, 3));
+      throw new Unreadable(TOO_DEEP, here, path.slice(0, 3));
     }
-    if (isAlias(node)) return this.read(this.#resolve(node as Alias) ?? null, [...path], key);
+    if (isAlias(node)) {
+      const meant = this.#resolve(node as Alias);
+      if (!meant) throw new Unreadable(`not valid YAML: ${UNKNOWN_ALIAS}`, here, path);
+      return this.read(meant, path, key);
+    }
     // What is wrong with a whole map or list is shown at its key.
     if (isMap(node)) {
       return { kind: "map", entries: this.#entries(node as YAMLMap, path), origin: key ?? here };

@@ -10,10 +10,13 @@ export class Prompts implements Disposable {
   #lines: Interface | undefined;
   #answers: AsyncIterator<string> | undefined;
   #hidden = false;
-  readonly #input: NodeJS.ReadStream;
+  readonly #input: NodeJS.ReadableStream & { isTTY?: boolean | undefined };
   readonly #output: NodeJS.WritableStream;
 
-  constructor(input = process.stdin, output: NodeJS.WritableStream = process.stderr) {
+  constructor(
+    input: NodeJS.ReadableStream & { isTTY?: boolean | undefined } = process.stdin,
+    output: NodeJS.WritableStream = process.stderr,
+  ) {
     this.#input = input;
     this.#output = output;
   }

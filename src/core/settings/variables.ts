@@ -8,6 +8,7 @@ import {
   mapLeaves,
   type Origin,
   type Path,
+  plain,
   type Tree,
 } from "./tree.ts";
 
@@ -153,7 +154,7 @@ class Declaration {
 
   #shown(tree: Tree): string {
     if (tree.origin.secret || isSecret(this.#path)) return "something else";
-    return describe(tree.kind === "leaf" ? tree.value : tree.kind === "list" ? [] : {});
+    return describe(plain(tree));
   }
 }
 

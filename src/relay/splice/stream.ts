@@ -15,7 +15,7 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
   const bytes = { caller: 0, callee: 0 };
   let first: Pick<Outcome, "ending" | "by"> | undefined;
   let moved_at = Date.now();
-  let ended = 0;
+  const ended: Side[] = [];
 
   const stop = (ending: Ending, by: Outcome["by"]): void => {
     if (first) return;
@@ -33,15 +33,15 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
     });
     target.on("drain", () => source.resume());
     source.on("end", () => {
-      ended += 1;
+      ended.push(from);
       target.end();
     });
     source.on("error", () => {
-      if (ended < 2) stop("broken", from);
+      if (ended.length < 2) stop("broken", from);
     });
     return new Promise((resolve) => {
       source.on("close", () => {
-        if (ended < 2) stop("broken", from);
+        if (ended.length < 2) stop("broken", from);
         resolve();
       });
       if (source.destroyed)
@@ -50,10 +50,12 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
     });
   };
 
-  const over = Promise.all([flow("caller", "callee"), flow("callee", "caller")]).then(() => ({
-    ...(first ?? ({ ending: "done", by: "us" } as const)),
-    bytes,
-  }));
+  const over = Promise.all([flow("caller", "callee"), flow("callee", "caller")]).then(
+    (): Outcome => {
+      const done = { ending: "done", by: ended[0] ?? "us" } as const;
+      return { ...(first ?? done), bytes };
+    },
+  );
 
   return {
     over,

@@ -58,7 +58,7 @@ export class GrpcConnection {
 
   /** False once the socket is gone, was refused, or was asked to close. */
   get usable(): boolean {
-    if (this.#closed || this.#credentials.failure) return false;
+    if (this.#closed || this.#credentials.over) return false;
     const state = this.#client.getChannel().getConnectivityState(false);
     return state !== connectivityState.TRANSIENT_FAILURE && state !== connectivityState.SHUTDOWN;
   }
@@ -95,7 +95,7 @@ export class GrpcConnection {
     const { failure } = this.#credentials;
     if (failure && error.code === status.UNAVAILABLE) return failure;
     const name = FAULT_OF_STATUS[error.code] ?? "failed";
-    return new Fault(name, error.details || error.message);
+    return new Fault(name, (error.details || error.message).replace(DIAL_ERROR, "$1"));
   }
 }
 
@@ -105,6 +105,10 @@ export class SpentFault extends Fault {
     super("unreachable", "the connection is over");
   }
 }
+
+/** How grpc-js wraps what its dialling ran into. */
+const DIAL_ERROR =
+  /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:.*$/s;
 
 const FAULT_OF_STATUS: Partial<Record<status, "unreachable" | "timeout" | "too_large">> = {
   [status.UNAVAILABLE]: "unreachable",
@@ -120,7 +124,10 @@ type Connector = ReturnType<ChannelCredentials["_createSecureConnector"]>;
  * only way to speak before TLS; a contract test holds them in place when the library is updated.
  */
 class OneSocket extends ChannelCredentials {
+  /** Why there is no connection, if securing the socket failed. */
   failure: Fault | undefined;
+  /** No call can go out by this socket (any more). */
+  over = false;
   readonly #secure: (socket: Socket) => Promise<TLSSocket>;
   #used = false;
 
@@ -143,8 +150,13 @@ class OneSocket extends ChannelCredentials {
         try {
           if (this.#used) throw new SpentFault();
           this.#used = true;
-          return { socket: await this.#secure(socket), secure: true };
+          const secured = await this.#secure(socket);
+          secured.once("close", () => {
+            this.over = true;
+          });
+          return { socket: secured, secure: true };
         } catch (reason) {
+          this.over = true;
           this.failure = Fault.from(reason);
           throw reason;
         }

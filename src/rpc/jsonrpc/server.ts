@@ -32,10 +32,9 @@ export async function openJsonrpcServer(
 ): Promise<Listener> {
   const app = await makeServer(settings);
   const server = app.server;
-  const stop = new AbortController();
+  const underWay = new Set<AbortController>();
   const sockets = watchSockets(server, new RateLimiter(settings.tcp_rate_limits ?? []));
   const path = new RegExp(`^${settings.path}$`);
-  let busy = 0;
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
@@ -53,32 +52,29 @@ export async function openJsonrpcServer(
     return sendFault(reply, fault, null);
   });
   app.all("/*", async (request, reply) => {
-    busy += 1;
+    const gone = new AbortController();
+    const hangUp = (): void => gone.abort(new Fault("unreachable", "the caller hung up"));
+    reply.raw.once("close", hangUp);
+    underWay.add(gone);
     try {
-      return await answer(request, reply);
+      return await answer(request, reply, gone.signal);
     } finally {
-      busy -= 1;
+      underWay.delete(gone);
+      reply.raw.off("close", hangUp);
     }
   });
 
-  async function answer(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  async function answer(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    gone: AbortSignal,
+  ): Promise<FastifyReply> {
     let id: string | number | null = null;
     try {
       const parsed = parseRequest(parseBody(request));
       id = parsed.id ?? null;
-      const gone = new AbortController();
-      const hangUp = (): void => gone.abort(new Fault("unreachable", "the caller hung up"));
-      const shut = (): void => gone.abort(stop.signal.reason);
-      reply.raw.once("close", hangUp);
-      stop.signal.addEventListener("abort", shut, { once: true });
-      try {
-        const answer = await serve(parsed, gone.signal);
-        const status = "error" in answer ? 400 : 200;
-        return send(reply, status, answer, id);
-      } finally {
-        reply.raw.off("close", hangUp);
-        stop.signal.removeEventListener("abort", shut);
-      }
+      const answer = await serve(parsed, gone);
+      return send(reply, "error" in answer ? 400 : 200, answer, id);
     } catch (reason) {
       const fault = Fault.from(reason);
       if (fault.fault === "internal") log.error({ err: fault.cause }, "a request failed");
@@ -100,8 +96,8 @@ export async function openJsonrpcServer(
     port,
     async [Symbol.asyncDispose]() {
       server.close();
-      for (let waited = 0; busy > 0 && waited < CLOSE_MS; waited += 20) await sleep(20);
-      stop.abort(new Fault("unreachable", "the server is stopping"));
+      for (let waited = 0; underWay.size > 0 && waited < CLOSE_MS; waited += 20) await sleep(20);
+      for (const gone of underWay) gone.abort(new Fault("unreachable", "the server is stopping"));
       await sleep(0); // lets the answers to those that were aborted get out
       for (const socket of sockets) socket.destroy();
       await app.close();

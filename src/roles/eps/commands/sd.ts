@@ -114,9 +114,12 @@ async function readRecords(file: string): Promise<JsonObject[]> {
 
 async function readObject(file: string): Promise<JsonObject> {
   try {
-    return z.record(z.string(), z.json()).parse(JSON.parse(await readFile(file, "utf8"))) as JsonObject;
+    return z
+      .record(z.string(), z.json())
+      .parse(JSON.parse(await readFile(file, "utf8"))) as JsonObject;
   } catch (cause) {
-    const why = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "does not exist" : "is no JSON object";
+    const why =
+      (cause as NodeJS.ErrnoException).code === "ENOENT" ? "does not exist" : "is no JSON object";
     throw new Fault("malformed", `${file} ${why}`, { cause });
   }
 }

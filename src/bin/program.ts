@@ -40,7 +40,7 @@ export function program(name: string, description: string, examples: string): Co
 }
 
 /** A settings schema and the environment variable that names the folders to read. */
-export type Source<S extends z.ZodType> = { schema: S; variable: string };
+type Source<S extends z.ZodType> = { schema: S; variable: string };
 
 /** Runs a server: reads its settings, opens its log, and keeps it until it is asked to leave. */
 export async function serve<S extends z.ZodType>(

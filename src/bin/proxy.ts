@@ -19,7 +19,7 @@ run
       { schema: ProxySettings, variable: "PROXY_SETTINGS" },
       async (settings, deps, signal) => {
         if (!settings.public) throw new Fault("settings", 'the settings have no section "public"');
-        await runPublicProxy(settings.public, deps, signal);
+        await runPublicProxy(settings.public, { ...deps, metrics: settings.metrics }, signal);
       },
     ),
   );

@@ -10,7 +10,7 @@ import type { Call, Channel } from "./channel.ts";
 /** A method that the endpoint answers itself, such as `_ping`. */
 export type InternalMethod = (call: Call, signal: AbortSignal) => Promise<Json> | Json;
 
-export type Message = { address: Address; params: JsonObject; caller: string };
+type Message = { address: Address; params: JsonObject; caller: string };
 
 /** Calls that may be under way at once; past that, callers are told to come back. */
 const IN_FLIGHT_MAX = 10_000;

@@ -4,7 +4,7 @@ import type { Answer } from "../wire/answer.ts";
 import type { JsonObject } from "../wire/json.ts";
 
 /** Who asks: the operator on the other side of the connection that the call came by, or ourselves. */
-export type Caller = { readonly name: string; readonly entry: Entry };
+type Caller = { readonly name: string; readonly entry: Entry };
 
 /** A call on its way. `params` carries `_client`, the caller as this endpoint knows it. */
 export type Call = {

@@ -20,7 +20,7 @@ const IDLE_MS = 50_000;
 const OPEN_MS = 20_000;
 const TOKEN_SIZE_MAX = 64;
 
-export type PeersOptions = {
+type PeersOptions = {
   self: string;
   use_proxy: boolean;
   tls: TlsMaterial;
@@ -30,7 +30,7 @@ export type PeersOptions = {
 /** Where to dial, what to show there, and whether circuits through there last. */
 type Way = { endpoint: string; token: Buffer | undefined; lasting: boolean };
 
-export type PeerCall = { operator: string; method: string; call: string; params: JsonObject };
+type PeerCall = { operator: string; method: string; call: string; params: JsonObject };
 
 /** A connection that is kept, and what it is kept for. */
 export type Peer = {

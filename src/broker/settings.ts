@@ -18,14 +18,13 @@ export const GrpcClientSettings = z.strictObject({
 export type GrpcClientSettings = z.infer<typeof GrpcClientSettings>;
 
 /** A way calls enter or leave an endpoint (eps-protocol 2.3). `name` is for the log. */
-export const ChannelSettings = z.discriminatedUnion("type", [
+const ChannelSettings = z.discriminatedUnion("type", [
   channel("grpc_server", GrpcServerSettings),
   channel("grpc_client", GrpcClientSettings),
   channel("jsonrpc_server", JsonrpcServerSettings),
   channel("jsonrpc_client", JsonrpcClientSettings),
   channel("stdout", z.strictObject({})),
 ]);
-export type ChannelSettings = z.infer<typeof ChannelSettings>;
 
 function channel<T extends string, S extends z.ZodType>(type: T, settings: S) {
   return z.strictObject({ name: z.string(), type: z.literal(type), settings });

@@ -33,7 +33,7 @@ export const FAULTS = {
   internal: { jsonrpc: -32603, http: 500, exit: 1 },
 } as const satisfies Record<string, { jsonrpc: number; http: number; exit: number }>;
 
-export type FaultName = keyof typeof FAULTS;
+type FaultName = keyof typeof FAULTS;
 
 type FaultOptions = { cause?: unknown; detail?: Record<string, unknown> };
 

@@ -16,7 +16,7 @@ export const LEVELS = {
   trace: "trace",
 } as const;
 
-export type LogOptions = { service: string; level?: keyof typeof LEVELS; format?: string };
+type LogOptions = { service: string; level?: keyof typeof LEVELS; format?: string };
 
 /**
  * The log of one program, on standard error: pretty on a terminal, otherwise one JSON object a line.

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import {
   type BasicConstraints,
   CertificateChainValidationEngine,
@@ -6,6 +5,7 @@ import {
   type Certificate as Parsed,
 } from "pkijs";
 import { Fault } from "../core/fault.ts";
+import { readPem } from "../net/pem.ts";
 import { LIMITS } from "./limits.ts";
 import {
   type Certificate,
@@ -107,8 +107,9 @@ export async function openTrust(
 }
 
 async function readCertificate(file: string): Promise<Certificate> {
+  const pem = await readPem(file);
   try {
-    return parseCertificate(await readFile(file, "utf8"));
+    return parseCertificate(pem);
   } catch (cause) {
     throw new Fault("settings", `the certificate file ${file} cannot be used`, { cause });
   }

@@ -22,18 +22,18 @@ export type Entry = {
   properties: { displayName: string };
 };
 
-export type ChannelEntry = { type: string; settings: JsonObject | null };
-export type CertificateEntry = { fingerprint: string; key_usage: string };
+type ChannelEntry = { type: string; settings: JsonObject | null };
+type CertificateEntry = { fingerprint: string; key_usage: string };
 export type ServiceEntry = { name: string; permissions: PermissionEntry[]; methods: MethodEntry[] };
 export type PermissionEntry = { group: string; rights: string[] };
-export type MethodEntry = {
+type MethodEntry = {
   name: string;
   permissions: PermissionEntry[];
   parameters: ParameterEntry[] | null;
 };
 export type ParameterEntry = { name: string; validators: ValidatorEntry[] | null };
-export type ValidatorEntry = { type: string; parameters: JsonObject | null };
-export type SettingsEntry = Scope & { settings: JsonObject };
+type ValidatorEntry = { type: string; parameters: JsonObject | null };
+type SettingsEntry = Scope & { settings: JsonObject };
 
 /** `settings` is there only in a client entry. */
 export type PreferencesEntry = Scope & { preferences: JsonObject | null; settings?: JsonObject };

@@ -1,4 +1,11 @@
-import { type AppliedRecord, type Entry, emptyEntry } from "./entry.ts";
+import {
+  type AppliedRecord,
+  type Entry,
+  emptyEntry,
+  type ParameterEntry,
+  type PreferencesEntry,
+  type ServiceEntry,
+} from "./entry.ts";
 import type { ChangeRecord } from "./record.ts";
 
 /**
@@ -44,7 +51,7 @@ function changed(record: ChangeRecord): Partial<Entry> {
 
 type DataOf<Section> = Extract<ChangeRecord, { section: Section }>["data"][number];
 
-function service({ name, permissions, methods }: DataOf<"services">): Entry["services"][number] {
+function service({ name, permissions, methods }: DataOf<"services">): ServiceEntry {
   return {
     name,
     permissions,
@@ -58,9 +65,8 @@ function service({ name, permissions, methods }: DataOf<"services">): Entry["ser
 
 type MethodData = DataOf<"services">["methods"][number];
 type ParameterData = NonNullable<MethodData["parameters"]>[number];
-type Parameter = NonNullable<Entry["services"][number]["methods"][number]["parameters"]>[number];
 
-function parameter({ name, validators }: ParameterData): Parameter {
+function parameter({ name, validators }: ParameterData): ParameterEntry {
   return {
     name,
     validators: validators?.map(({ type, parameters = null }) => ({ type, parameters })) ?? null,
@@ -68,6 +74,11 @@ function parameter({ name, validators }: ParameterData): Parameter {
 }
 
 /** Said as `settings` in a record and as `preferences` in an entry; the original loses it in between. */
-function preference({ operator, service, environment, settings }: DataOf<"preferences">) {
+function preference({
+  operator,
+  service,
+  environment,
+  settings,
+}: DataOf<"preferences">): PreferencesEntry {
   return { operator, service, environment, preferences: settings };
 }

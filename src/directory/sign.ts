@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { Fault } from "../core/fault.ts";
+import { readPem } from "../net/pem.ts";
 import type { JsonObject } from "../wire/json.ts";
 import { structuredHash } from "../wire/structured-hash.ts";
 import { openTrust, type Trust } from "./certificates.ts";
@@ -85,13 +85,14 @@ export async function verifyData(value: unknown, name: string, trust: Trust): Pr
     throw new Fault("forbidden", `the data is signed by ${signer.name}, not by ${name}`);
   }
   const numbers = { r: BigInt(signature.r), s: BigInt(signature.s) };
-  if (await verifyDigest(signer.key, structuredHash(data), numbers)) return data;
+  if (verifyDigest(signer.key, structuredHash(data), numbers)) return data;
   throw new Fault("malformed", `the signature is not ${name}'s for this data`);
 }
 
 async function using<T>(file: string, read: (text: string) => Promise<T>): Promise<T> {
+  const pem = await readPem(file);
   try {
-    return await read(await readFile(file, "utf8"));
+    return await read(pem);
   } catch (cause) {
     throw new Fault("settings", `${file} cannot be used for signing`, { cause });
   }

@@ -84,7 +84,7 @@ export function keyUsage(certificate: Parsed): number | undefined {
   return bits && (bits.valueBlock?.valueHexView?.[0] ?? 0);
 }
 
-export const DIGITAL_SIGNATURE = 0x80;
+const DIGITAL_SIGNATURE = 0x80;
 export const KEY_CERT_SIGN = 0x04;
 
 /** What pkijs made of an extension; it has its own class for each kind. */

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import {
@@ -12,6 +11,7 @@ import {
 } from "node:tls";
 import { Deadline, orAbort } from "../core/deadline.ts";
 import { explain, Fault } from "../core/fault.ts";
+import { readPem } from "./pem.ts";
 import type { TlsSettings } from "./settings.ts";
 
 const HANDSHAKE_MS = 10_000;
@@ -37,16 +37,6 @@ export async function readTls(settings: TlsSettings): Promise<TlsMaterial> {
     });
   }
   return material;
-}
-
-async function readPem(file: string): Promise<string> {
-  const text = await readFile(file, "utf8").catch((cause) => {
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    const fix = missing ? " (for development certificates run `make certs`)" : "";
-    throw new Fault("settings", `cannot read ${file}${fix}`, { cause });
-  });
-  if (!text.includes("-----BEGIN ")) throw new Fault("settings", `${file} is not a PEM file`);
-  return text;
 }
 
 /** What a certificate proves about whoever holds its key. */
@@ -95,7 +85,7 @@ function remember(socket: TLSSocket): TLSSocket {
   return socket;
 }
 
-export type TlsAcceptor = AsyncDisposable & {
+type TlsAcceptor = AsyncDisposable & {
   /** Takes over a socket, whoever dialled it, and plays the server's part in a handshake on it. */
   accept(socket: Duplex): void;
 };

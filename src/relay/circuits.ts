@@ -5,7 +5,7 @@ import type { Meeting, Outcome } from "./leg.ts";
 import type { Splice } from "./splice/splice.ts";
 import { spliceStreams } from "./splice/stream.ts";
 
-export type CircuitSettings = {
+type CircuitSettings = {
   circuits_max: number;
   /** A circuit in which nothing moves for this long is ended. */
   idle_timeout_ms: number;

@@ -3,7 +3,7 @@ import { DEPTH_MAX, type Json, type JsonObject } from "./json.ts";
 
 /** google.protobuf.Struct and Value as proto-loader shows them: `kind` names the field that is set. */
 export type Struct = { fields: Record<string, Value> };
-export type Value = {
+type Value = {
   kind?: string;
   nullValue?: number | string;
   numberValue?: number;

@@ -35,6 +35,7 @@ describe.each(engines)("the $name splice", ({ splice }) => {
     sockets = openSockets();
   });
   afterEach(async () => {
+    wires.hangUp();
     await until(
       () => openSockets() === sockets,
       () => `${sockets} sockets are left (there are ${openSockets()})`,
@@ -71,7 +72,7 @@ describe.each(engines)("the $name splice", ({ splice }) => {
       outside.caller.end();
       outside.callee.end();
 
-      expect(await spliced.over).toEqual({ ending: "done", by: "us", bytes: expected });
+      expect(await spliced.over).toMatchObject({ ending: "done", bytes: expected });
       for (const side of ["caller", "callee"] as const) {
         expect(await ears[side].hearsTheEnd()).toBe("end");
         const said = expected[other(side)] > 0 ? speech[other(side)] : Buffer.alloc(0);
@@ -95,8 +96,8 @@ describe.each(engines)("the $name splice", ({ splice }) => {
       const before = expected[second] > 0 ? speech[second] : Buffer.alloc(0);
       expect(sha256(ears[first].bytes)).toBe(sha256(Buffer.concat([before, answer])));
 
-      const { ending, bytes } = await spliced.over;
-      expect(ending).toBe("done");
+      const { ending, by, bytes } = await spliced.over;
+      expect({ ending, by }).toEqual({ ending: "done", by: first });
       expect(bytes[second]).toBe(before.length + answer.length);
     });
 
@@ -121,12 +122,13 @@ describe.each(engines)("the $name splice", ({ splice }) => {
       const partner = other(breaker);
       outside[breaker].end("half a sentence");
       expect(await ears[partner].hearsTheEnd()).toBe("end");
-      // The partner is still talking: what it says can no longer be delivered.
-      const broken = once(outside[partner], "close");
       outside[breaker].resetAndDestroy();
-      outside[partner].write("anybody there?");
-      await broken;
-
+      // The partner is still talking, and hears of it as soon as it says something.
+      await until(() => {
+        outside[partner].write("anybody there?");
+        return outside[partner].closed;
+      }, "the partner is cut off");
+      expect(outside[partner].errored).toBeInstanceOf(Error);
       expect(await spliced.over).toMatchObject({ ending: "broken", by: breaker });
     },
   );
@@ -177,10 +179,9 @@ describe.each(engines)("the $name splice", ({ splice }) => {
     "resets the partner of a %s that was gone before it began",
     async (gone) => {
       const { outside, inside } = await apart();
-      const closed = once(inside[gone], "close");
       inside[gone].resume();
       outside[gone].resetAndDestroy();
-      await closed;
+      await until(() => inside[gone].closed, "the leg is gone");
 
       const ear = new Ear(outside[other(gone)]);
       const { over } = splice(inside);
@@ -233,8 +234,49 @@ describe.each(engines)("the $name splice", ({ splice }) => {
     expect(sha256(await ear.hears(said.length))).toBe(sha256(said));
     spliced.cut("shutdown");
     expect(await spliced.over).toMatchObject({ ending: "shutdown", by: "us" });
-    outside.callee.resume();
   });
+
+  it.each(["caller", "callee"] as const)(
+    "does not end what it carries for a %s that broke behind unread bytes",
+    async (breaker) => {
+      const { outside, inside } = await apart();
+      const spliced = splice(inside);
+      outside[breaker].write(randomBytes(64 * MIB)); // more than anybody takes before the reset
+      const partner = outside[other(breaker)];
+      await until(() => inside[breaker].bytesRead > 0, "the splice is reading");
+      outside[breaker].resetAndDestroy();
+      await until(() => outside[breaker].closed, "the reset is sent");
+
+      let ended = false;
+      partner.on("end", () => {
+        ended = true;
+      });
+      partner.resume();
+      expect(await spliced.over).toMatchObject({ ending: "broken", by: breaker });
+      expect(ended).toBe(false);
+    },
+  );
+
+  it.each(["caller", "callee"] as const)(
+    "can be cut in the moment in which the %s ends",
+    async (side) => {
+      const { outside, inside, ears, spliced } = await circuit();
+      const partner = inside[other(side)];
+      const ending = new Promise<void>((resolve) => {
+        const end = partner.end.bind(partner);
+        partner.end = ((...args: []) => {
+          end(...args);
+          spliced.cut("shutdown"); // the end is on its way, and no socket can be reset just now
+          resolve();
+          return partner;
+        }) as typeof partner.end;
+      });
+      outside[side].end("last words");
+      await ending;
+      expect(await spliced.over).toMatchObject({ ending: "shutdown", by: "us" });
+      await ears[other(side)].hearsTheEnd();
+    },
+  );
 
   it("resets both sides when it is cut, and keeps the first cause", async () => {
     const { outside, ears, spliced } = await circuit();

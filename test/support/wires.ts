@@ -9,7 +9,7 @@ export type Wire = { dialled: Socket; accepted: Socket };
 /** TCP connections within this process. Both ends are half-open capable; the accepted one is paused. */
 export class Wires implements AsyncDisposable {
   readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
+  readonly #wires: Wire[] = [];
 
   private constructor(server: Server) {
     this.#server = server;
@@ -26,12 +26,22 @@ export class Wires implements AsyncDisposable {
     const accepting = once(this.#server, "connection");
     const dialled = await dialFreely((this.#server.address() as { port: number }).port);
     const [accepted] = (await accepting) as [Socket];
-    for (const socket of [dialled, accepted]) this.#sockets.add(socket.on("error", () => {}));
-    return { dialled, accepted };
+    accepted.on("error", () => {});
+    const wire = { dialled, accepted };
+    this.#wires.push(wire);
+    return wire;
+  }
+
+  /** Closes what was dialled. What was accepted is for its owner to close. */
+  hangUp(): void {
+    for (const { dialled } of this.#wires) dialled.destroy();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const { dialled, accepted } of this.#wires) {
+      dialled.destroy();
+      accepted.destroy();
+    }
     await new Promise((resolve) => this.#server.close(resolve));
   }
 }

@@ -17,7 +17,7 @@ export type Entry = { key: Origin; value: Tree };
 export type ListTree = { kind: "list"; items: readonly Tree[]; origin: Origin };
 
 /** Stands where a value could not be made. Why has been told, so nobody complains again. */
-export type Lost = { kind: "lost"; origin: Origin };
+type Lost = { kind: "lost"; origin: Origin };
 
 export type Origin = {
   file: string;

@@ -30,7 +30,10 @@ export async function openApiDirectory(
     settings.ca_intermediate_certificate_files,
   );
   const client = await SdClient.open(settings);
-  return new ApiDirectory(settings, { log, client, replica: new Replica(trust) });
+  const replica = new Replica(trust, (root) => {
+    log.warn({ signed: root.record.created_at }, "the service directory began anew");
+  });
+  return new ApiDirectory(settings, { log, client, replica });
 }
 
 class ApiDirectory implements Directory {

@@ -6,7 +6,7 @@ import { Holdings, sourceOf } from "../../net/source.ts";
 import type { Leg } from "../leg.ts";
 import { TOKEN_SIZE } from "../rendezvous/pair.ts";
 
-export type TokenDoorSettings = ListenOptions & {
+type TokenDoorSettings = ListenOptions & {
   hello_timeout_ms: number;
   /** How many may be inside without having shown a token yet, from one source and in all. */
   strangers_per_source_max: number;

@@ -5,7 +5,7 @@ import type { Side } from "../leg.ts";
 export const TOKEN_SIZE = 32;
 
 /** Two that will meet: each has a secret of its own, so that neither can take the other's place. */
-export type Pairing = {
+type Pairing = {
   readonly names: Record<Side, string>;
   readonly tokens: Record<Side, Buffer>;
 };
@@ -16,13 +16,13 @@ type Table<Leg> = Pairing & {
   timer: NodeJS.Timeout;
 };
 
-export type PairSettings = {
+type PairSettings = {
   patience_ms: number;
   pending_max: number;
   pending_per_caller_max: number;
 };
 
-export type PairEvents<Leg> = {
+type PairEvents<Leg> = {
   met(pairing: Pairing, legs: Record<Side, Leg>): void;
   /** Patience ran out; `legs` are those who waited in vain. */
   lonely(pairing: Pairing, legs: Leg[]): void;

@@ -20,7 +20,7 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
   const stop = (ending: Ending, by: Outcome["by"]): void => {
     if (first) return;
     first = { ending, by };
-    for (const socket of Object.values(sockets)) socket.resetAndDestroy();
+    for (const socket of Object.values(sockets)) reset(socket);
   };
 
   const flow = (from: Side, to: Side): Promise<void> => {
@@ -32,20 +32,25 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
       if (!target.write(chunk)) source.pause();
     });
     target.on("drain", () => source.resume());
-    source.on("end", () => {
+    const end = (): void => {
+      if (ended.includes(from)) return;
       ended.push(from);
       target.end();
-    });
+    };
+    source.on("end", () => confirmEnd(source, end));
     source.on("error", () => {
       if (ended.length < 2) stop("broken", from);
     });
     return new Promise((resolve) => {
       source.on("close", () => {
+        if (source.readableEnded && !source.errored) end();
         if (ended.length < 2) stop("broken", from);
         resolve();
       });
       if (source.destroyed)
         source.emit("close"); // it broke between its hello and the meeting
+      else if (source.readableEnded)
+        confirmEnd(source, end); // nothing came behind its hello but the end
       else source.resume();
     });
   };
@@ -64,4 +69,24 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
     },
     cut: (ending) => stop(ending, "us"),
   };
+}
+
+/**
+ * Calls back once an end is certain; a socket that broke is destroyed instead. Where a reset arrives
+ * behind bytes that are still unread, libuv reports an end (`uv__stream_io`, POLLHUP after a partial
+ * read), so the system is asked once more: behind an end there is an end, behind a reset the error.
+ * A socket that has finished writing cannot be asked any more, because Node closes it with its end.
+ */
+function confirmEnd(socket: Socket, end: () => void): void {
+  const { _handle: handle } = socket as unknown as { _handle?: { readStart?(): number } };
+  handle?.readStart?.();
+  // The answer comes with the next poll for events, which is over at the second of two immediates.
+  setImmediate(() => setImmediate(() => socket.errored || end()));
+}
+
+/** Node cannot reset a socket while the end it has to send is on its way, so then it waits for that. */
+function reset(socket: Socket): void {
+  const ending = socket.writableEnded && !socket.writableFinished && socket.writableLength === 0;
+  if (ending && !socket.destroyed) socket.once("finish", () => socket.resetAndDestroy());
+  else socket.resetAndDestroy();
 }

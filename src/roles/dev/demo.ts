@@ -21,18 +21,8 @@ export async function demo(
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
-  const certs = join(settings, "certs");
-  if (!existsSync(certs)) {
-    await step("development certificates made", () =>
-      makeCertificates(
-        { certs, directory: join(settings, "directory") },
-        { keys: "ecdsa", force: false },
-        () => {},
-      ),
-    );
-  }
-  await warnAboutExpiry(certs, say);
   const town = scope.use(await Town.found(settings, { keep, signal: scope.signal }));
+  await certify(town);
   for (const role of ROLES) await step(`${role} is ready`, () => town.start(role));
   await step("directory signed, submitted and accepted", () => town.setUp());
   await step("hd-2 keeps a stream to the proxy's endpoint", () =>
@@ -55,6 +45,15 @@ export async function demo(
   say(story(ended));
   say();
   await step("everything stopped", () => scope[Symbol.asyncDispose]());
+}
+
+/** Uses the certificates that came with the settings, or makes some that last as long as the town. */
+async function certify(town: Town): Promise<void> {
+  const { certs, directory } = town;
+  if (existsSync(certs)) return await warnAboutExpiry(certs, say);
+  await step("certificates made", () =>
+    makeCertificates({ certs, directory }, { keys: "ecdsa", force: false }, () => {}),
+  );
 }
 
 async function ping(town: Town): Promise<Answer> {
@@ -109,7 +108,7 @@ function shorten(answer: Answer): JsonObject {
 }
 
 function explainKept(town: Town): void {
-  const certs = join(town.folder, "settings", "certs");
+  const { certs } = town;
   const port = town.port(GATEWAY);
   heading("Everything keeps running. Try next:");
   say(`

@@ -43,7 +43,7 @@ export class Town implements AsyncDisposable {
     this.#signal = signal;
   }
 
-  /** Copies `settings`, a folder like `settings/dev` with certificates in it. */
+  /** Copies `settings`, a folder like `settings/dev`, with the certificates in it if there are any. */
   static async found(
     settings: string,
     { keep, signal }: { keep: boolean; signal: AbortSignal },
@@ -67,6 +67,14 @@ export class Town implements AsyncDisposable {
     const port = this.#ports.get(String(documented));
     if (!port) throw new Fault("malformed", `no settings mention port ${documented}`);
     return port;
+  }
+
+  get certs(): string {
+    return join(this.folder, "settings", "certs");
+  }
+
+  get directory(): string {
+    return join(this.folder, "settings", "directory");
   }
 
   settings(role: string): string {
@@ -98,7 +106,7 @@ export class Town implements AsyncDisposable {
 
   /** Submits the directory, as `make sd-setup` does. */
   async setUp(): Promise<void> {
-    const directory = join(this.folder, "settings", "directory");
+    const { directory } = this;
     const files = (await readdir(directory)).filter((file) => file.endsWith(".json")).sort();
     const argv = [
       "eps",
@@ -137,7 +145,7 @@ export class Town implements AsyncDisposable {
     port: number;
     as: string;
   }): Promise<JsonrpcClient> {
-    const certs = join(this.folder, "settings", "certs");
+    const { certs } = this;
     return await JsonrpcClient.open({
       endpoint: `https://localhost:${this.port(port)}/jsonrpc`,
       local: true,
@@ -167,7 +175,7 @@ export class Town implements AsyncDisposable {
 }
 
 /** Replaces every `localhost:port` in the settings by one that nobody uses, the same for the same. */
-async function moveToFreePorts(folder: string): Promise<Map<string, number>> {
+export async function moveToFreePorts(folder: string): Promise<Map<string, number>> {
   const files = (await readdir(folder, { recursive: true }))
     .filter((file) => /\.(yml|json)$/.test(file))
     .map((file) => join(folder, file));

@@ -15,6 +15,7 @@ import { VERSION } from "../../core/version.ts";
 import type { Directory } from "../../directory/directory.ts";
 import { openDirectory } from "../../directory/open.ts";
 import { readTls } from "../../net/tls.ts";
+import { openMetricsServer } from "../../rpc/metrics-server.ts";
 import type { EpsSettings } from "./settings.ts";
 
 /** An endpoint: a directory to know others by, a broker, and channels by which calls come and go. */
@@ -56,6 +57,7 @@ export async function runEndpoint(
         break;
     }
   }
+  if (settings.metrics) scope.use(await openMetricsServer(settings.metrics));
   answerInternally(broker, { self, version: VERSION, directory, dialIn });
 
   log.info({ operator: self, channels: channels.map(({ type }) => type) }, "ready");

@@ -8,13 +8,14 @@ import { Pairs } from "../../relay/rendezvous/pair.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { answerFrom } from "../../rpc/methods.ts";
+import { openMetricsServer } from "../../rpc/metrics-server.ts";
 import { proxyMethods } from "./methods.ts";
-import type { PublicProxySettings } from "./settings.ts";
+import type { ProxySettings, PublicProxySettings } from "./settings.ts";
 
 /** The public proxy: two that cannot reach each other both dial it, and it splices them together. */
 export async function runPublicProxy(
   settings: PublicProxySettings,
-  { log }: { log: Log },
+  { log, metrics }: { log: Log; metrics?: ProxySettings["metrics"] },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
@@ -72,6 +73,7 @@ export async function runPublicProxy(
       setting: "public: jsonrpc_server: bind_address",
     }),
   );
+  if (metrics) scope.use(await openMetricsServer(metrics));
   log.info({ operator: settings.name, endpoint }, "ready");
   await aborted(scope.signal);
   log.info({ circuits: circuits.open }, "stopping");

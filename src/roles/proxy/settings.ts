@@ -50,7 +50,7 @@ export const PublicProxySettings = z.strictObject({
 export type PublicProxySettings = z.infer<typeof PublicProxySettings>;
 
 /** The proxy inside an organisation, which dials out to the public one. */
-export const PrivateProxySettings = z.strictObject({
+const PrivateProxySettings = z.strictObject({
   name: text,
   datastore: DatastoreSettings,
   jsonrpc_client: JsonrpcClientSettings,
@@ -65,7 +65,6 @@ export const PrivateProxySettings = z.strictObject({
     timeout: defaultTo(30, seconds(0, WAIT_MAX_S)),
   }),
 });
-export type PrivateProxySettings = z.infer<typeof PrivateProxySettings>;
 
 export const ProxySettings = z.strictObject({
   metrics: optional(z.strictObject({ bind_address: endpoint })),

@@ -33,7 +33,7 @@ export class Registry {
         );
         continue;
       }
-      stored.push(JSON.parse(data.toString("utf8")));
+      stored.push(parsed(data));
     }
     const ledger = await Ledger.open(trust, stored, (reason) => {
       log.warn({ reason }, "a stored record was left out");
@@ -79,5 +79,15 @@ export class Registry {
     await Promise.race([aborted(news), aborted(patience.signal)]);
     signal.throwIfAborted();
     return this.#ledger.after(hash);
+  }
+}
+
+/** What is no JSON is left to the ledger, which says which record it left out and why. */
+function parsed(data: Buffer): unknown {
+  const text = data.toString("utf8");
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
   }
 }

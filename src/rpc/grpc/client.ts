@@ -15,7 +15,7 @@ import { KEEPALIVE, MESSAGE_MAX } from "./limits.ts";
 import { Eps, type WireRequest, type WireResponse } from "./messages.ts";
 
 /** The client's end of a reverse stream: responses out, requests in. */
-export type ServedStream = ClientDuplexStream<WireResponse, WireRequest>;
+type ServedStream = ClientDuplexStream<WireResponse, WireRequest>;
 
 type EpsClient = Client & {
   Call(

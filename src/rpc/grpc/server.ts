@@ -17,11 +17,13 @@ import { Eps, type WireRequest, type WireResponse } from "./messages.ts";
 /** How long answers under way may take once the server closes. */
 const CLOSE_MS = 3_000;
 const STREAMS_MAX = 1_000;
+/** A connection that carries no call for so long is asked to close; ours close themselves before. */
+const IDLE_MS = 120_000;
 
 /** The server's end of a reverse stream: requests out, responses in (eps-protocol 3.6). */
 export type ReverseStream = ServerDuplexStream<WireResponse, WireRequest>;
 
-export type GrpcHandlers = {
+type GrpcHandlers = {
   /** Answers one call. A fault it throws reaches the caller as status UNKNOWN. */
   call(request: WireRequest, leaf: Leaf, signal: AbortSignal): Promise<WireResponse>;
   /** Takes over a reverse stream. */
@@ -47,6 +49,7 @@ export async function openGrpcServer(
     "grpc.max_receive_message_length": MESSAGE_MAX,
     "grpc.max_send_message_length": MESSAGE_MAX,
     "grpc.max_concurrent_streams": STREAMS_MAX,
+    "grpc.max_connection_idle_ms": IDLE_MS,
   });
   server.addService(Eps.service, {
     Call: (

@@ -11,7 +11,7 @@ const CALL_MS = 30_000;
 const CONNECT_MS = 5_000;
 const ANSWER_MAX = 64 * 1024 * 1024;
 
-export type JsonrpcCall = { method: string; params: JsonObject; id?: string };
+type JsonrpcCall = { method: string; params: JsonObject; id?: string };
 
 /** Calls a JSON-RPC server over HTTP and keeps the connection for the next call. */
 export class JsonrpcClient implements AsyncDisposable {

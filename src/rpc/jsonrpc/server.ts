@@ -18,7 +18,7 @@ const CLOSE_MS = 3_000;
 const CONNECTIONS_MAX = 10_000;
 
 /** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
-export type Serve = (request: Request, signal: AbortSignal) => Promise<Answer>;
+type Serve = (request: Request, signal: AbortSignal) => Promise<Answer>;
 
 /**
  * JSON-RPC over HTTP/1.1 and, with TLS, HTTP/2 (eps-protocol 5.1): one request a POST, every error

@@ -437,7 +437,7 @@ describe("trust", () => {
   it.each(["/nowhere/root.crt", import.meta.filename])("cannot come from %s", async (file) => {
     await expect(openTrust([], [file])).rejects.toMatchObject({
       fault: "settings",
-      message: `the certificate file ${file} cannot be used`,
+      message: expect.stringContaining(file),
     });
   });
 });

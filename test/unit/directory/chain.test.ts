@@ -166,15 +166,18 @@ describe("a chain", () => {
     });
   });
 
-  it("verifies thousands of records in seconds", async () => {
+  it("lets others have their turn while it verifies many records", async () => {
     const pen = new Pen();
-    const records = Array.from({ length: 1_000 }, (_, i) =>
+    const records = Array.from({ length: 100 }, (_, i) =>
       pen.write(admin, `op-${i}`, "groups", ["a"]),
     );
-    const began_at = performance.now();
+    let turns = 0;
+    const others = setInterval(() => {
+      turns += 1;
+    }, 1);
     const chain = await Chain.empty(trust).extend(records);
-    const lasted_ms = performance.now() - began_at;
-    expect(chain.entries.size).toBe(1_000);
-    expect(lasted_ms).toBeLessThan(5_000);
+    clearInterval(others);
+    expect(chain.entries.size).toBe(100);
+    expect(turns).toBeGreaterThanOrEqual(5);
   });
 });

@@ -1,17 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
-import { Deadline } from "../../../core/deadline.ts";
 import { Fault } from "../../../core/fault.ts";
-import { silent } from "../../../core/log.ts";
 import { openTrust } from "../../../directory/certificates.ts";
-import { openDirectory } from "../../../directory/open.ts";
+import { readDirectory } from "../../../directory/open.ts";
 import { SdClient } from "../../../directory/sd-client.ts";
 import { openSigner, type Signer, verifyData } from "../../../directory/sign.ts";
 import type { JsonObject } from "../../../wire/json.ts";
 import { now } from "../../../wire/timestamp.ts";
 import type { EpsSettings } from "../settings.ts";
-
-const FIRST_READ_MS = 10_000;
 
 const RecordsFile = z.object({ records: z.array(z.record(z.string(), z.json())) });
 const Tip = z.object({ hash: z.string(), record: z.object({ created_at: z.string() }) }).nullish();
@@ -22,11 +18,7 @@ export async function getEntries(
   { name }: { name?: string },
   signal: AbortSignal,
 ): Promise<void> {
-  await using directory = await openDirectory(settings.directory, { log: silent });
-  using deadline = new Deadline(FIRST_READ_MS, "reading the service directory", signal);
-  await directory.ready(deadline.signal);
-  const entries = directory
-    .entries()
+  const entries = (await readDirectory(settings.directory, signal))
     .filter((entry) => name === undefined || entry.name === name)
     .sort((a, b) => a.name.localeCompare(b.name));
   if (name !== undefined && entries.length === 0) {

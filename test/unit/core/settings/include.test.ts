@@ -34,13 +34,13 @@ describe("$include", () => {
       "main.yml":
         "vars: {V: {type: string, source: literal, value: main}}\nv: $V\na: {$include: sub/part.yml}\n",
       "sub/part.yml":
-        "vars: {V: {type: string, source: literal, value: part}}\nv: $V\ndir: /$DIR\ncost: 5$$\n",
+        "vars: {V: {type: string, source: literal, value: part}}\nv: $V\ndir: /$DIR\ncost: $$V\n",
     };
     const settings = (await read(files, only)) as { v: string; a: Record<string, string> };
     expect(settings.v).toBe("main");
     expect(settings.a["v"]).toBe("part");
     expect(settings.a["dir"]).toMatch(/^\/.*\/sub$/);
-    expect(settings.a["cost"]).toBe("5$");
+    expect(settings.a["cost"]).toBe("$V");
     expect(settings.a).not.toHaveProperty("vars");
   });
 

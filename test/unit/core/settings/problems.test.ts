@@ -86,6 +86,13 @@ describe("problems", () => {
     expect(found[1]).toBe("~/2.yml:1:8: level: expected one of info, debug, found the number 5");
   });
 
+  it("do not multiply when a value that cannot be had meets another file", async () => {
+    const files = { "1.yml": "name: a\nserver: $NOPE", "2.yml": "server: {path: /}" };
+    expect(await problems(files, { schema: Schema })).toEqual([
+      expect.stringContaining("~/1.yml:2:9: server: $NOPE is not defined"),
+    ]);
+  });
+
   it("never show what is secret", async () => {
     const texts = [
       "password: 12345",

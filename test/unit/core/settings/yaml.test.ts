@@ -69,9 +69,18 @@ c: {<<: [*tls, *more]}
       "1.yml": `name: a\npassword: ${password}\n`,
     });
     expect(others).toEqual([]);
-    expect(problem).toMatch(/^~\/1\.yml:2:\d+: not valid YAML/);
+    expect(problem).toMatch(/^~\/1\.yml:2:\d+: (password: )?not valid YAML/);
     expect(problem).not.toContain("unter2");
   });
+
+  it.each(["!!binary aGk=", "!!set {a}", "!!timestamp 2001-01-01"])(
+    "may not have values that the original cannot have: %s",
+    async (value) => {
+      expect(await problems({ "1.yml": `a: ${value}` })).toEqual([
+        '~/1.yml:1:4: not valid YAML: a value that starts with "!" must be quoted',
+      ]);
+    },
+  );
 
   it("is told where a key stands twice", async () => {
     expect(await problems({ "1.yml": "a:\n  b: 1\n  c: 2\n  b: 3\n" })).toEqual([

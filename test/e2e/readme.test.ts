@@ -1,0 +1,120 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { moveToFreePorts } from "../../src/roles/dev/town.ts";
+import { cloneProject } from "../support/clone.ts";
+import { eventually } from "../support/town.ts";
+
+const readme = readFileSync("README.md", "utf8");
+const blocks = [...readme.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)]
+  .filter(([, language = ""]) => ["", "sh"].includes(language))
+  .map(([, , text = ""]) => text.trim().split("\n"));
+const [start = [], byHand = [], inside = []] = blocks;
+const servers = byHand.filter((line) => / run( public)?$/.test(line));
+
+let clone: Awaited<ReturnType<typeof cloneProject>>;
+let ports = new Map<string, number>();
+const running: ChildProcess[] = [];
+
+beforeAll(async () => {
+  clone = await cloneProject();
+});
+afterAll(async () => {
+  for (const server of running) {
+    if (server.exitCode !== null) continue;
+    server.kill("SIGTERM");
+    await once(server, "exit");
+  }
+  await clone[Symbol.asyncDispose]();
+});
+
+/** The documented ports may be in use here, so the clone's settings and the commands got others. */
+const moved = (line: string): string => {
+  return line.replace(/(?<=hd-1:)(\d+)/g, (port) => String(ports.get(port) ?? port));
+};
+
+function environment(): NodeJS.ProcessEnv {
+  // Not the programs that npx or npm put on our own PATH.
+  const others = `${process.env["PATH"]}`.split(":").filter((each) => !/node_modules/.test(each));
+  const PATH = [join(clone.folder, "prefix", "bin"), ...others].join(":");
+  return { ...process.env, PATH };
+}
+
+function shell(line: string): string {
+  const options = { cwd: clone.folder, env: environment(), encoding: "utf8" } as const;
+  return execFileSync("bash", ["-c", moved(line)], {
+    ...options,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+/** `exec`, so that the process that we know is the server and not the shell in front of it. */
+function serve(line: string): ChildProcess {
+  const command = line.replace(/^(\S+=\S+ )/, "$1exec ");
+  const options = { cwd: clone.folder, env: environment(), stdio: "ignore" } as const;
+  const server = spawn("bash", ["-c", moved(command)], options);
+  running.push(server);
+  return server;
+}
+
+describe("the README", () => {
+  it("has the commands that this test knows", () => {
+    expect(start).toEqual(["make demo", "make test"]);
+    expect(byHand).toHaveLength(8);
+    expect(servers).toHaveLength(5);
+    expect(inside).toHaveLength(3);
+  });
+
+  it("shows a demo that works and leaves nothing behind", { timeout: 120_000 }, () => {
+    const told = shell("make demo");
+    expect(told).toContain("✓ hd-1 pinged hd-2 through the proxy");
+    expect(told).toContain('"name": "hd-2"');
+    expect(told).toMatch(/caller +hd-1\n +callee +hd-2\n +ending +done/);
+    expect(existsSync(join(clone.folder, "settings/dev/data"))).toBe(false);
+  });
+
+  it("installs the programs", { timeout: 120_000 }, () => {
+    shell(`make install PREFIX=${join(clone.folder, "prefix")}`);
+    for (const program of ["sd", "proxy", "eps"]) {
+      expect(shell(`${program} version`)).toMatch(/^\d+\.\d+\.\d+\n$/);
+    }
+  });
+
+  it("makes a ping arrive by hand, the servers started in any order", {
+    timeout: 120_000,
+  }, async () => {
+    const [certs = "", ...rest] = byHand;
+    const [setUp = "", curl = ""] = rest.slice(servers.length);
+    expect(certs).toBe("make certs");
+    ports = await moveToFreePorts(join(clone.folder, "settings/dev"));
+    shell(certs);
+    for (const server of [...servers].reverse()) serve(server);
+    const accepted = await eventually(30_000, async () => shell(setUp));
+    expect(accepted).toContain("records accepted");
+    const answer = await eventually(2_000, async () => {
+      const parsed = JSON.parse(shell(`${curl} --silent`));
+      expect(parsed).toHaveProperty("result");
+      return parsed;
+    });
+    expect(answer).toMatchObject({
+      jsonrpc: "2.0",
+      id: "1",
+      result: { serverInfo: { name: "hd-2" }, params: { _client: { name: "hd-1" } } },
+    });
+  });
+
+  it("lets you look inside", () => {
+    const [help = "", submitHelp = "", entries = ""] = inside;
+    expect(shell(help)).toContain("Examples:");
+    expect(shell(submitHelp)).toContain("--reset");
+    expect(JSON.parse(shell(entries))).toMatchObject([{ name: "hd-2" }]);
+  });
+
+  it("names only files that exist", () => {
+    for (const [, target = ""] of readme.matchAll(/\]\(([^)#]+)\)/g)) {
+      expect(existsSync(target), target).toBe(true);
+    }
+  });
+});

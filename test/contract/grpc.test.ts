@@ -140,7 +140,7 @@ describe("gRPC", () => {
       const connection = connect(port);
       const fault = { fault: "unreachable" };
       await expect(connection.call(request(), never)).rejects.toMatchObject(fault);
-      expect(connection.usable).toBe(false);
+      await until(() => !connection.usable, "the connection is given up");
     });
 
     it("that the request is too large", async () => {

@@ -2,9 +2,10 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 import { moveToFreePorts } from "../../src/roles/dev/town.ts";
 import { cloneProject } from "../support/clone.ts";
+import { describeWith } from "../support/tools.ts";
 import { eventually } from "../support/town.ts";
 
 const readme = readFileSync("README.md", "utf8");
@@ -17,18 +18,6 @@ const servers = byHand.filter((line) => / run( public)?$/.test(line));
 let clone: Awaited<ReturnType<typeof cloneProject>>;
 let ports = new Map<string, number>();
 const running: ChildProcess[] = [];
-
-beforeAll(async () => {
-  clone = await cloneProject();
-});
-afterAll(async () => {
-  for (const server of running) {
-    if (server.exitCode !== null) continue;
-    server.kill("SIGTERM");
-    await once(server, "exit");
-  }
-  await clone[Symbol.asyncDispose]();
-});
 
 /** The documented ports may be in use here, so the clone's settings and the commands got others. */
 const moved = (line: string): string => {
@@ -59,7 +48,19 @@ function serve(line: string): ChildProcess {
   return server;
 }
 
-describe("the README", () => {
+describeWith(["bash", "curl", "git", "make"], "the README", () => {
+  beforeAll(async () => {
+    clone = await cloneProject();
+  });
+  afterAll(async () => {
+    for (const server of running) {
+      if (server.exitCode !== null) continue;
+      server.kill("SIGTERM");
+      await once(server, "exit");
+    }
+    await clone[Symbol.asyncDispose]();
+  });
+
   it("has the commands that this test knows", () => {
     expect(start).toEqual(["make demo", "make test"]);
     expect(byHand).toHaveLength(8);

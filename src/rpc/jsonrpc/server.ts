@@ -34,8 +34,9 @@ export async function openJsonrpcServer(
   const server = app.server;
   const underWay = new Set<AbortController>();
   const sockets = watchSockets(server, new RateLimiter(settings.tcp_rate_limits ?? []));
-  const path = new RegExp(`^${settings.path}$`);
+  const path = new RegExp(`^(?:${settings.path})$`);
 
+  app.addHttpMethod("GET", { hasBody: true }); // the method is not checked (eps-protocol 5.1)
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
   app.addHook("onRequest", async (request, reply) => {

@@ -1,0 +1,368 @@
+import { once } from "node:events";
+import { Agent, request as httpRequest } from "node:http";
+import { connect as connectHttp2 } from "node:http2";
+import { connect as connectTls } from "node:tls";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { aborted } from "../../src/core/deadline.ts";
+import { Fault } from "../../src/core/fault.ts";
+import { silent } from "../../src/core/log.ts";
+import { readTls } from "../../src/net/tls.ts";
+import { openJsonrpcServer } from "../../src/rpc/jsonrpc/server.ts";
+import type { JsonrpcServerSettings } from "../../src/rpc/settings.ts";
+import { Authority } from "../support/certificates.ts";
+import { send } from "../support/http.ts";
+import { until } from "../support/until.ts";
+import { dialFreely, Ear } from "../support/wires.ts";
+
+type Serve = Parameters<typeof openJsonrpcServer>[1]["serve"];
+
+const MIB = 1024 ** 2;
+const echo: Serve = async ({ method, params }) => ({ result: { method, params } });
+const call = (more: Record<string, unknown> = {}): string =>
+  JSON.stringify({ jsonrpc: "2.0", method: "hd-2.add", params: { a: 1 }, ...more });
+
+describe("the JSON-RPC server", () => {
+  let authority: Authority;
+  const closers: Array<() => unknown> = [];
+  beforeAll(async () => {
+    authority = await Authority.open();
+  });
+  afterAll(async () => {
+    await authority[Symbol.asyncDispose]();
+  });
+  afterEach(async () => {
+    for (const close of closers.splice(0).reverse()) await close();
+  });
+
+  async function open(settings: Partial<JsonrpcServerSettings> = {}, serve = echo) {
+    const all: JsonrpcServerSettings = {
+      bind_address: "127.0.0.1:0",
+      path: "/jsonrpc",
+      cors: undefined,
+      tcp_rate_limits: undefined,
+      tls: undefined,
+      body_max: 4 * MIB,
+      ...settings,
+    };
+    const server = await openJsonrpcServer(all, { serve, log: silent, setting: "test" });
+    closers.push(() => server[Symbol.asyncDispose]());
+    return server;
+  }
+
+  it("answers with the result, as the original does", async () => {
+    const { port } = await open();
+    const reply = await send(port, call({ id: "x" }));
+    expect(reply.status).toBe(200);
+    expect(reply.headers["content-type"]).toBe("application/json; charset=utf-8");
+    expect(reply.text).toBe(
+      '{"jsonrpc":"2.0","result":{"method":"hd-2.add","params":{"a":1}},"id":"x"}',
+    );
+  });
+
+  it.each(["x", "n:5", "nn:5", "ü)(", 5, 0, -3, 2 ** 31, Number.MIN_SAFE_INTEGER, "5"])(
+    "echoes the id %j exactly",
+    async (id) => {
+      const { port } = await open();
+      expect((await send(port, call({ id }))).json["id"]).toBe(id);
+    },
+  );
+
+  it.each([{}, { id: null }, { id: "" }])("answers a call with %j for an id", async (id) => {
+    const { port } = await open();
+    const { status, json } = await send(port, call(id));
+    expect(status).toBe(200);
+    expect(json["result"]).toMatchObject({ method: "hd-2.add" });
+  });
+
+  it("answers an error with 400, and with 500 if it is the server's own", async () => {
+    const { port } = await open({}, async ({ method }) => {
+      if (method === "declined") return { error: { code: 403, message: "no", data: { a: 1 } } };
+      if (method === "fault") throw new Fault("not_found", "no such thing");
+      throw new Error("the password is 1234");
+    });
+    const declined = await send(port, call({ id: 1, method: "declined" }));
+    expect(declined.status).toBe(400);
+    expect(declined.text).toBe(
+      '{"jsonrpc":"2.0","error":{"code":403,"message":"no","data":{"a":1}},"id":1}',
+    );
+    const fault = await send(port, call({ id: 2, method: "fault" }));
+    expect(fault.status).toBe(400);
+    expect(fault.json).toMatchObject({ error: { code: 404, message: "no such thing" }, id: 2 });
+    const bug = await send(port, call({ id: 3, method: "bug" }));
+    expect(bug.status).toBe(500);
+    expect(bug.json).toMatchObject({ error: { code: -32603 }, id: 3 });
+    expect(bug.text).not.toContain("1234");
+  });
+
+  it.each([
+    { type: "application/json", status: 200 },
+    { type: "application/JSON; charset=utf-8", status: 200 },
+    { type: "text/plain", status: 400 },
+    { type: "application/jsonp", status: 400 },
+    { type: "application/x-www-form-urlencoded", status: 400 },
+    { type: "", status: 400 },
+  ])("answers $status to the content type '$type'", async ({ type, status }) => {
+    const { port } = await open();
+    const reply = await send(port, call({ id: 1 }), { headers: { "content-type": type } });
+    expect(reply.status).toBe(status);
+    if (status === 400) expect(reply.json).toMatchObject({ error: { code: -32700 }, id: null });
+  });
+
+  it.each([
+    { what: "no JSON", body: "{", code: -32700 },
+    { what: "nothing", body: "", code: -32700 },
+    { what: "a text", body: '"hello"', code: -32700 },
+    { what: "null", body: "null", code: -32700 },
+    { what: "another version", body: call({ jsonrpc: "1.0" }), code: -32600 },
+    { what: "no params", body: call({ params: undefined }), code: -32600 },
+    { what: "a list of params", body: call({ params: [1] }), code: -32600 },
+    { what: "a fraction as id", body: call({ id: 1.5 }), code: -32600 },
+    {
+      what: "params nested without end",
+      body: `{"jsonrpc":"2.0","method":"m","params":${'{"a":'.repeat(50_000)}1${"}".repeat(50_000)}}`,
+      code: -32600,
+    },
+  ])("refuses $what", async ({ body, code }) => {
+    const { port } = await open();
+    const { status, json } = await send(port, body);
+    expect(status).toBe(400);
+    expect(json).toMatchObject({ jsonrpc: "2.0", error: { code }, id: null });
+  });
+
+  it("refuses a batch, and says so", async () => {
+    const { port } = await open();
+    const { status, json } = await send(port, `[${call({ id: 1 })},${call({ id: 2 })}]`);
+    expect(status).toBe(400);
+    expect(json).toMatchObject({ error: { code: -32700 }, id: null });
+    expect((json["error"] as { message: string }).message).toContain("batches are not supported");
+  });
+
+  it("serves only its path, whatever the method", async () => {
+    const { port } = await open({ path: "/a|/b" });
+    for (const path of ["/", "/jsonrpc", "/a/", "/x/b", "/ab", "//a"]) {
+      const reply = await send(port, call(), { path });
+      expect.soft(reply.status, path).toBe(404);
+      expect.soft(reply.json, path).toEqual({ message: "not found" });
+    }
+    expect((await send(port, call(), { path: "/a" })).status).toBe(200);
+    expect((await send(port, call(), { path: "/b?x=/" })).status).toBe(200);
+    const length = `${Buffer.byteLength(call())}`;
+    for (const method of ["GET", "PUT", "DELETE"]) {
+      const options = { path: "/a", method, headers: { "content-length": length } };
+      expect.soft((await send(port, call(), options)).status, method).toBe(200);
+    }
+  });
+
+  it.each(["with its length told", "in chunks"])(
+    "answers a body that is too large to a client that still sends, %s",
+    async (how) => {
+      let called = false;
+      const { port } = await open({}, async (request, signal) => {
+        called = true;
+        return await echo(request, signal);
+      });
+      const size = 100 * MIB;
+      const told = how === "in chunks" ? {} : { "content-length": `${size}` };
+      let sent = 0;
+      const chunk = Buffer.alloc(64 * 1024, " ");
+      async function* body(): AsyncGenerator<Buffer> {
+        for (; sent < size; sent += chunk.length) yield chunk;
+      }
+      const reply = await send(port, body(), { headers: told });
+      expect(reply.status).toBe(413);
+      expect(reply.json).toMatchObject({
+        error: { code: -32600, message: expect.stringContaining("body_max") },
+        id: null,
+      });
+      expect(called).toBe(false);
+      expect((await send(port, call())).status).toBe(200);
+    },
+  );
+
+  it("keeps a connection for the next call", async () => {
+    const { port } = await open();
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    closers.push(() => agent.destroy());
+    for (const id of [1, 2, 3]) {
+      expect((await send(port, call({ id }), { agent })).json["id"]).toBe(id);
+    }
+    expect(Object.values(agent.freeSockets).flat().length).toBe(1);
+  });
+
+  describe("for web pages", () => {
+    const cors = {
+      allowed_hosts: ["^https://ok\\.example$"],
+      allowed_headers: ["X-Own"],
+      allowed_methods: ["POST" as const, "OPTIONS" as const],
+    };
+    const headers = {
+      origin: "https://ok.example",
+      "access-control-request-headers": "Content-Type, X-Other",
+    };
+
+    it("answers a browser's question", async () => {
+      const { port } = await open({ cors });
+      const reply = await send(port, "", { method: "OPTIONS", headers });
+      expect(reply.status).toBe(200);
+      expect(reply.text).toBe("");
+      expect(reply.headers).toMatchObject({
+        "access-control-allow-origin": "https://ok.example",
+        "access-control-max-age": "60",
+        "access-control-allow-headers": "content-type, x-other, x-own",
+        "access-control-allow-methods": "POST, OPTIONS",
+      });
+    });
+
+    it("lets a page of an allowed origin read the answer, even a 404", async () => {
+      const { port } = await open({ cors });
+      for (const [path, status] of [
+        ["/jsonrpc", 200],
+        ["/x", 404],
+      ] as const) {
+        const reply = await send(port, call(), { headers, path });
+        expect(reply.status).toBe(status);
+        expect(reply.headers["access-control-allow-origin"]).toBe("https://ok.example");
+      }
+    });
+
+    it.each(["https://bad.example", "https://ok.example.bad", "null"])(
+      "says nothing to a page of %s",
+      async (origin) => {
+        const { port } = await open({ cors });
+        const reply = await send(port, "", { method: "OPTIONS", headers: { origin } });
+        expect(reply.status).toBe(400);
+        expect(reply.headers["access-control-allow-origin"]).toBeUndefined();
+      },
+    );
+
+    it("allows nothing unless it is set", async () => {
+      const { port } = await open();
+      const reply = await send(port, call(), { headers });
+      expect(reply.headers["access-control-allow-origin"]).toBeUndefined();
+    });
+  });
+
+  describe("with TLS", () => {
+    async function openTls() {
+      const { port } = await open({ tls: await authority.issue("localhost") });
+      const { cert, key, ca } = await readTls(await authority.issue("hd-1"));
+      return { port, papers: { cert, key, ca, servername: "localhost" } };
+    }
+
+    it("speaks HTTP/1.1 and HTTP/2 on the same port", async () => {
+      const { port, papers } = await openTls();
+      const reply = await send(port, call({ id: 1 }), papers);
+      expect(reply).toMatchObject({ status: 200, json: { id: 1 } });
+
+      const session = connectHttp2(`https://127.0.0.1:${port}`, papers);
+      closers.push(() => session.destroy());
+      const stream = session.request({
+        ":method": "POST",
+        ":path": "/jsonrpc",
+        "content-type": "application/json",
+      });
+      stream.end(call({ id: 2 }));
+      const [headers] = await once(stream, "response");
+      expect(headers[":status"]).toBe(200);
+      const chunks: Buffer[] = [];
+      for await (const chunk of stream) chunks.push(chunk);
+      expect(JSON.parse(Buffer.concat(chunks).toString())).toMatchObject({ id: 2 });
+    });
+
+    it.each(["http/1.1", "h2"])("negotiates %s with who offers only that", async (protocol) => {
+      const { port, papers } = await openTls();
+      const socket = connectTls({ port, host: "127.0.0.1", ...papers, ALPNProtocols: [protocol] });
+      closers.push(() => socket.destroy());
+      await once(socket, "secureConnect");
+      expect(socket.alpnProtocol).toBe(protocol);
+    });
+
+    it("refuses a client without a certificate, or with a stranger's", async () => {
+      let called = false;
+      const tls = await authority.issue("localhost");
+      const { port } = await open({ tls }, async (request, signal) => {
+        called = true;
+        return await echo(request, signal);
+      });
+      await using stranger = await Authority.open();
+      const { cert, key } = await readTls(await stranger.issue("hd-1"));
+      const { ca } = await readTls(authority.nobody());
+      const name = { ca, servername: "localhost" };
+      await expect(send(port, call(), name)).rejects.toThrow();
+      await expect(send(port, call(), { ...name, cert, key })).rejects.toThrow();
+      expect(called).toBe(false);
+    });
+  });
+
+  it("turns away whoever comes too often, before anything is read", async () => {
+    const { port } = await open({ tcp_rate_limits: [{ type: "hour", limit: 2 }] });
+    expect((await send(port, call())).status).toBe(200);
+    expect((await send(port, call())).status).toBe(200);
+    await expect(send(port, call())).rejects.toMatchObject({ code: "ECONNRESET" });
+  });
+
+  it("tells the handler that the caller hung up", async () => {
+    const signals: AbortSignal[] = [];
+    const { port } = await open({}, async (_, signal) => {
+      signals.push(signal);
+      await aborted(signal);
+      throw signal.reason;
+    });
+    const headers = { "content-type": "application/json" };
+    const request = httpRequest({
+      port,
+      host: "127.0.0.1",
+      path: "/jsonrpc",
+      method: "POST",
+      headers,
+    });
+    request.on("error", () => {}).end(call());
+    await until(() => signals.length === 1, "the call arrives");
+    expect(signals[0]?.aborted).toBe(false);
+    request.destroy();
+    await until(() => signals[0]?.aborted === true, "the handler hears of it");
+  });
+
+  it("answers what is under way before it closes, and lets nobody else in", async () => {
+    let arrived = false;
+    let answer = (): void => {};
+    const server = await open({}, async (request, signal) => {
+      arrived = true;
+      await new Promise<void>((resolve) => {
+        answer = resolve;
+      });
+      return await echo(request, signal);
+    });
+    const reply = send(server.port, call({ id: "late" }));
+    await until(() => arrived, "the call arrives");
+    const idle = new Ear(await dialFreely(server.port));
+    const closing = server[Symbol.asyncDispose]();
+    await expect(dialFreely(server.port)).rejects.toMatchObject({ code: "ECONNREFUSED" });
+    answer();
+    expect(await reply).toMatchObject({ status: 200, json: { id: "late" } });
+    await closing;
+    await idle.hearsTheEnd();
+  });
+
+  it("answers with a fault what is still under way when it must close", async () => {
+    let arrived = false;
+    const server = await open({}, async (_, signal) => {
+      arrived = true;
+      await aborted(signal);
+      throw signal.reason;
+    });
+    const reply = send(server.port, call({ id: "stuck" }));
+    await until(() => arrived, "the call arrives");
+    await server[Symbol.asyncDispose]();
+    const message = "the server is stopping";
+    expect(await reply).toMatchObject({ status: 400, json: { error: { message }, id: "stuck" } });
+  });
+
+  it("says which setting names an address that it cannot have", async () => {
+    const { port } = await open();
+    await expect(open({ bind_address: `127.0.0.1:${port}` })).rejects.toMatchObject({
+      fault: "settings",
+      message: expect.stringMatching(/\(test\): another program already listens there/),
+    });
+  });
+});

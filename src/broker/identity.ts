@@ -17,8 +17,11 @@ export function pinnedNames(directory: Directory, leaf: Leaf): string[] {
   );
 }
 
-/** Says why nobody matched, in words that lead to the fix and tell a stranger nothing new. */
-export function noMatch(leaf: Leaf): string {
+/** Says why nobody matched, in words that lead to the fix. `claimed` is the name that was asked for. */
+export function noMatch(leaf: Leaf, pinned: readonly string[] = [], claimed = ""): string {
+  if (pinned.length > 0) {
+    return `no matching client: the certificate is pinned for ${pinned.join(", ")}, not for ${claimed}`;
+  }
   const names = leaf.names.join(", ") || "no name";
   return `no matching client: the directory pins no certificate ${leaf.fingerprint} for ${names}`;
 }

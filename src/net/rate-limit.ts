@@ -2,6 +2,8 @@ import { sourceOf } from "./source.ts";
 
 export type RateLimit = { type: "second" | "minute" | "hour"; limit: number };
 
+/** More sources than this in one window are not told apart: the window starts anew. */
+const SOURCES_MAX = 100_000;
 const WINDOW_MS = { second: 1_000, minute: 60_000, hour: 3_600_000 };
 
 /**
@@ -30,7 +32,7 @@ export class RateLimiter {
     const source = sourceOf(address);
     for (const window of this.#windows) {
       const number = Math.floor(now / window.size_ms);
-      if (number !== window.number) {
+      if (number !== window.number || window.seen.size > SOURCES_MAX) {
         window.number = number;
         window.seen.clear();
       }

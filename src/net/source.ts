@@ -11,9 +11,9 @@ export function sourceOf(address: string | undefined): string {
   if (!isIPv6(address)) return address;
   const [head = "", tail = ""] = address.replace(/%.*$/, "").split("::");
   const groups = head ? head.split(":") : [];
-  const after = tail ? tail.split(":").length : 0;
-  while (groups.length + after < 8) groups.push("0");
-  return `${groups.slice(0, 4).join(":")}::/64`;
+  const after = tail ? tail.split(":") : [];
+  while (groups.length + after.length < 8) groups.push("0");
+  return `${[...groups, ...after].slice(0, 4).join(":")}::/64`;
 }
 
 /** Counts what each source holds at the moment; a source that holds nothing costs nothing. */

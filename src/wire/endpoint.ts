@@ -4,7 +4,8 @@ export type Endpoint = { host: string; port: number };
 
 /** Reads `host:port`, with IPv6 in brackets (eps-protocol 6.7). An empty host means every interface. */
 export function parseEndpoint(text: string): Endpoint {
-  const [, bracketed, plain = "", digits] = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text) ?? [];
+  const [, bracketed, plain = "", digits] =
+    /^(?:\[([^\]]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
   if (digits === undefined || port > 65_535) {
     throw new Fault("malformed", `"${text.slice(0, 300)}" is not host:port`);

@@ -15,7 +15,7 @@ export function appendForever(
   { limit_kib, batches_max = 1e9 }: { limit_kib?: number; batches_max?: number } = {},
 ): { child: ChildProcess; lines: AsyncIterable<string> } {
   const built = new URL("../../dist/store/file.js", import.meta.url);
-  if (!existsSync(built)) throw new Error("dist/ is missing: run `make build` first");
+  if (!existsSync(built)) throw new Error("dist/ is missing: run `make all` first");
   const limits = limit_kib === undefined ? "" : `trap '' XFSZ; ulimit -f ${limit_kib};`;
   const child = spawn(
     "bash",

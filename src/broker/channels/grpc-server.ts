@@ -104,7 +104,7 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
     await directory.ready(deadline.signal);
     const names = pinnedNames(directory, leaf);
     const caller = request.clientName === "" ? names[0] : request.clientName;
-    if (!caller || !names.includes(caller)) throw new Fault("forbidden", noMatch(leaf));
+    if (!caller || !names.includes(caller)) throw new Fault("forbidden", noMatch(leaf, names, caller));
     const message = { address: addressOf(request), params: fromStruct(request.params), caller };
     return toWire(request.id, await broker.deliver(message, deadline.signal));
   }
@@ -120,8 +120,9 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
     stream.once("data", (announcement: WireResponse) => {
       clearTimeout(silence);
       const { name } = fromStruct(announcement.result);
-      if (typeof name !== "string" || !pinnedNames(directory, leaf).includes(name)) {
-        const details = `invalid client name supplied: ${noMatch(leaf)}`;
+      const names = pinnedNames(directory, leaf);
+      if (typeof name !== "string" || !names.includes(name)) {
+        const details = `invalid client name supplied: ${noMatch(leaf, names, String(name))}`;
         stream.emit("error", { code: status.UNKNOWN, details });
         return;
       }

@@ -22,7 +22,7 @@ export async function runDirectory(
   );
   const store = scope.use(await openStore(directory.datastore, { log }));
   const registry = await Registry.open(store, { trust, log });
-  const methods = sdMethods(registry, scope.signal);
+  const methods = sdMethods(registry);
   scope.use(
     await openJsonrpcServer(jsonrpc_server, {
       serve: (request, gone) => answerFrom(methods, request, gone),
@@ -30,6 +30,8 @@ export async function runDirectory(
       setting: "jsonrpc_server: bind_address",
     }),
   );
+  // Closed before the server, so that nobody who waits for news keeps it from closing.
+  scope.defer(() => registry.wakeAll());
   log.info({ records: registry.ledger.records.length }, "ready");
   await aborted(scope.signal);
   log.info("stopping");

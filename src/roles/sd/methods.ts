@@ -19,7 +19,7 @@ const After = z.object({
 const Named = z.object({ name: z.string() });
 
 /** What a service directory answers (eps-protocol 8.7). Who may connect may ask; who signs may change. */
-export function sdMethods(registry: Registry, stopping: AbortSignal): MethodTable {
+export function sdMethods(registry: Registry): MethodTable {
   return new Map([
     [
       "submitRecords",
@@ -31,10 +31,9 @@ export function sdMethods(registry: Registry, stopping: AbortSignal): MethodTabl
     ["getTip", method(Nothing, () => json(registry.ledger.tip ?? null))],
     [
       "getRecords",
-      method(After, async ({ after, wait_ms }, signal) => {
-        const gone = AbortSignal.any([signal, stopping]);
-        return json(await registry.after(after ?? "", wait_ms ?? 0, gone));
-      }),
+      method(After, async ({ after, wait_ms }, signal) =>
+        json(await registry.after(after ?? "", wait_ms ?? 0, signal)),
+      ),
     ],
     ["getEntries", method(Nothing, () => json(registry.ledger.entries()))],
     [

@@ -59,11 +59,16 @@ export class Registry {
         })),
       );
       this.#ledger = next;
-      this.#news.abort();
-      this.#news = new AbortController();
+      this.wakeAll();
     });
     this.#turn = mine.catch(() => {});
     await mine;
+  }
+
+  /** Gives everybody who waits for news an answer now. */
+  wakeAll(): void {
+    this.#news.abort();
+    this.#news = new AbortController();
   }
 
   /** The records after a hash; if there are none, waits for some until the time is up. */

@@ -36,7 +36,8 @@ export async function openJsonrpcServer(
   const sockets = watchSockets(server, new RateLimiter(settings.tcp_rate_limits ?? []));
   const path = new RegExp(`^(?:${settings.path})$`);
 
-  app.addHttpMethod("GET", { hasBody: true }); // the method is not checked (eps-protocol 5.1)
+  // The method is not checked, and a GET may have a body (eps-protocol 5.1).
+  app.addHttpMethod("GET", { hasBody: true, overrideExisting: true });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
   app.addHook("onRequest", async (request, reply) => {
@@ -145,7 +146,7 @@ function listenOptions(bind: string): { host: string; port: number } {
 function parseBody(request: FastifyRequest): unknown {
   const type = request.headers["content-type"] ?? "";
   if (!/^application\/json(;.*)?$/i.test(type)) {
-    throw new Fault("unreadable", "JSON required: send it with Content-Type: application/json");
+    throw new Fault("unreadable", TYPE_REQUIRED);
   }
   try {
     return JSON.parse((request.body as Buffer | undefined)?.toString("utf8") ?? "");
@@ -154,11 +155,14 @@ function parseBody(request: FastifyRequest): unknown {
   }
 }
 
+const TYPE_REQUIRED = "JSON required: send it with Content-Type: application/json";
+
 function httpFault(reason: unknown, body_max: number): Fault {
   const { code, statusCode } = reason as { code?: string; statusCode?: number };
   if (code === "FST_ERR_CTP_BODY_TOO_LARGE") {
     return new Fault("too_large", `the request is larger than ${body_max} bytes (body_max)`);
   }
+  if (statusCode === 415) return new Fault("unreadable", TYPE_REQUIRED);
   if (statusCode && statusCode < 500) return new Fault("invalid_request", explain(reason));
   return Fault.from(reason);
 }

@@ -400,11 +400,13 @@ describe("a process that appends", () => {
   it("leaves nothing of a batch for which there is no room, and goes on", async () => {
     const acknowledged = new Set<number>();
     const failed: string[] = [];
-    const { lines } = appendForever(filename, { limit_kib: 23, batches_max: 60 });
+    const { child, lines } = appendForever(filename, { limit_kib: 23, batches_max: 60 });
+    const exited = once(child, "exit");
     for await (const line of lines) {
       if (line.startsWith("stored ")) acknowledged.add(Number(line.slice("stored ".length)));
       if (line.startsWith("failed ")) failed.push(line);
     }
+    await exited; // it said its last word a moment before that, and had the lock still
     expect(failed.length).toBeGreaterThan(3);
     expect(failed[0]).toMatch(/nothing was stored: .*ulimit -f/);
     // Something small still fitted in after the first batch that did not.

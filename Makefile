@@ -1,6 +1,6 @@
 # Everything a user or a developer types. Needs Node 20.20 or newer, npm and make, nothing else.
 .DELETE_ON_ERROR:
-.PHONY: all install certs sd-setup demo test check format test-deps test-majors clean clean-data
+.PHONY: all install certs sd-setup demo demo-passthrough test check format test-deps test-majors clean clean-data
 
 SOURCES := $(shell find src proto -type f) package.json tsconfig.json
 SETTINGS ?= settings/dev
@@ -36,6 +36,10 @@ sd-setup: dist/.built
 ## five roles on free ports, a ping through the proxy, and what happened; KEEP=1 leaves them running
 demo: dist/.built
 	@node dist/bin/dev.js demo --settings $(SETTINGS) $(if $(KEEP),--keep)
+
+## six roles on free ports, and an HTTPS server behind both proxies reached by its name
+demo-passthrough: dist/.built
+	@node dist/bin/dev.js demo-passthrough --settings $(SETTINGS)
 
 ## types, lint, format, then every test
 test: dist/.built check

@@ -4,6 +4,7 @@ import { run } from "../core/run.ts";
 import { makeCertificates } from "../roles/dev/certificates.ts";
 import { demo } from "../roles/dev/demo.ts";
 import { warnAboutExpiry } from "../roles/dev/expiry.ts";
+import { demoPassthrough } from "../roles/dev/passthrough.ts";
 import { program } from "./program.ts";
 
 const tell = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -40,4 +41,9 @@ dev
   .addOption(settings)
   .option("--keep", "leave everything running", false)
   .action((flags) => run((signal) => demo(flags.settings, flags, signal)));
+dev
+  .command("demo-passthrough")
+  .description("start six roles on free ports and reach an HTTPS server behind both proxies")
+  .addOption(settings)
+  .action((flags) => run((signal) => demoPassthrough(flags.settings, signal)));
 await dev.parseAsync();

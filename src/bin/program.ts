@@ -42,18 +42,20 @@ export function program(name: string, description: string, examples: string): Co
 /** A settings schema and the environment variable that names the folders to read. */
 type Source<S extends z.ZodType> = { schema: S; variable: string };
 
+type RoleDeps = { log: Log; mayDrain: (ms: number) => void };
+
 /** Runs a server: reads its settings, opens its log, and keeps it until it is asked to leave. */
 export async function serve<S extends z.ZodType>(
   command: Command,
   { schema, variable }: Source<S>,
-  role: (settings: z.output<S>, deps: { log: Log }, signal: AbortSignal) => Promise<void>,
+  role: (settings: z.output<S>, deps: RoleDeps, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const { level, format } = command.optsWithGlobals<LogFlags>();
-  await run(async (signal) => {
+  await run(async (signal, mayDrain) => {
     const { settings, warnings } = await loadSettings(schema, variable);
     const log = openLog({ service: rootName(command), level, format });
     for (const warning of warnings) log.warn(warning);
-    await role(settings, { log }, signal);
+    await role(settings, { log, mayDrain }, signal);
   });
 }
 

@@ -6,7 +6,7 @@ import { Fault } from "../core/fault.ts";
 import type { Log } from "../core/log.ts";
 import type { Directory } from "../directory/directory.ts";
 import { resolveEndpoint } from "../net/dial.ts";
-import { connectTls, leafOf, type TlsMaterial } from "../net/tls.ts";
+import { connectTls, type Leaf, leafOf, type TlsMaterial } from "../net/tls.ts";
 import { GrpcConnection, SpentFault } from "../rpc/grpc/client.ts";
 import { fromWire } from "../rpc/grpc/messages.ts";
 import type { Answer } from "../wire/answer.ts";
@@ -39,6 +39,8 @@ export type Peer = {
   readonly route: string;
   /** May the next call use it as well? An original proxy cuts its circuits after 5 s. */
   readonly lasting: boolean;
+  /** The certificate that the other side has shown; none yet while it is being dialled. */
+  leaf?: Leaf;
   users: number;
   timer?: NodeJS.Timeout;
 };
@@ -96,6 +98,12 @@ export class Peers implements AsyncDisposable {
     }
   }
 
+  /** Does the directory still lead to this peer, and still pin the certificate that it has shown? */
+  isCurrent(operator: string, { route, leaf }: Peer): boolean {
+    if (route !== JSON.stringify(routeTo(this.#directory.entry(operator)))) return false;
+    return !leaf || pinnedNames(this.#directory, leaf).includes(operator);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Fault("unreachable", "the endpoint is stopping"));
     await Promise.allSettled(this.#opening.values());
@@ -104,7 +112,7 @@ export class Peers implements AsyncDisposable {
 
   async #peer(operator: string, signal: AbortSignal): Promise<Peer> {
     const kept = this.#kept.get(operator);
-    if (kept?.connection.usable && kept.route === this.#route(operator)) return kept;
+    if (kept?.connection.usable && this.isCurrent(operator, kept)) return kept;
     if (kept) this.#kept.delete(operator);
     if (kept?.users === 0) this.#close(operator, kept);
     return await orAbort(this.#opening.get(operator) ?? this.#open(operator), signal);
@@ -150,11 +158,14 @@ export class Peers implements AsyncDisposable {
     }
     const { endpoint, token, lasting } = await this.#way(operator, route, deadline.signal);
     const address = await orAbort(resolveEndpoint(endpoint), deadline.signal);
-    const connection = new GrpcConnection({ endpoint: address, name: operator }, (socket) =>
-      this.#secure(operator, socket, token),
-    );
+    const connection = new GrpcConnection({ endpoint: address, name: operator }, async (socket) => {
+      const { secure, leaf } = await this.#secure(operator, socket, token);
+      peer.leaf = leaf;
+      return secure;
+    });
+    const peer: Peer = { connection, route: JSON.stringify(route), lasting, users: 0 };
     this.#log.debug({ operator, endpoint, proxy: route.proxy }, "dialling a peer");
-    return { connection, route: JSON.stringify(route), lasting, users: 0 };
+    return peer;
   }
 
   async #way(operator: string, route: Route, signal: AbortSignal): Promise<Way> {
@@ -197,7 +208,11 @@ export class Peers implements AsyncDisposable {
   }
 
   /** Shows the token if there is one, then makes sure that whoever answers is the operator. */
-  async #secure(operator: string, socket: Socket, token: Buffer | undefined): Promise<TLSSocket> {
+  async #secure(
+    operator: string,
+    socket: Socket,
+    token: Buffer | undefined,
+  ): Promise<{ secure: TLSSocket; leaf: Leaf }> {
     if (token) socket.write(token);
     const { tls, skip_verify } = this.#options;
     const secure = await connectTls(
@@ -207,12 +222,8 @@ export class Peers implements AsyncDisposable {
       this.#stop.signal,
     );
     const leaf = leafOf(secure.getPeerCertificate());
-    if (leaf && pinnedNames(this.#directory, leaf).includes(operator)) return secure;
+    if (leaf && pinnedNames(this.#directory, leaf).includes(operator)) return { secure, leaf };
     secure.destroy();
     throw new Fault("forbidden", leaf ? noMatch(leaf) : `${operator} showed no certificate`);
-  }
-
-  #route(operator: string): string {
-    return JSON.stringify(routeTo(this.#directory.entry(operator)));
   }
 }

@@ -38,6 +38,7 @@ export class Deadline implements Disposable {
 
 /** Settles as `work` does, or rejects with the signal's reason as soon as it aborts. `work` itself goes on. */
 export async function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  work.catch(() => {}); // nobody may be left to hear of it, and that must not end the process
   signal.throwIfAborted();
   let abort = (): void => {};
   const aborted = new Promise<never>((_, reject) => {

@@ -1,6 +1,7 @@
 import { lookup } from "node:dns/promises";
 import { once } from "node:events";
 import { BlockList, connect, isIP, type Socket } from "node:net";
+import { orAbort } from "../core/deadline.ts";
 import { Fault } from "../core/fault.ts";
 import { type Endpoint, formatEndpoint, parseEndpoint } from "../wire/endpoint.ts";
 
@@ -42,8 +43,7 @@ function unmapped(address: string): string {
 
 /** Connects by TCP. The socket is half-open capable and the caller's to close. */
 export async function dial(endpoint: string, signal: AbortSignal): Promise<Socket> {
-  const { host, port } = await resolveEndpoint(endpoint);
-  signal.throwIfAborted();
+  const { host, port } = await orAbort(resolveEndpoint(endpoint), signal);
   const socket = connect({ host, port, allowHalfOpen: true, noDelay: true, keepAlive: true });
   try {
     await once(socket, "connect", { signal });

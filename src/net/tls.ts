@@ -93,7 +93,7 @@ type TlsAcceptor = AsyncDisposable & {
 /** The server's side of TLS over sockets that come from anywhere. `secured` owns the socket it is given. */
 export function acceptTls(
   material: TlsMaterial,
-  settings: Pick<TlsSettings, "verify_client" | "request_client_cert">,
+  settings: Pick<TlsSettings, "verify_client" | "request_client_cert"> & { alpn: string[] },
   { secured, failed }: { secured(socket: TLSSocket): void; failed(reason: string): void },
 ): TlsAcceptor {
   const open = new Set<Duplex>();
@@ -102,7 +102,7 @@ export function acceptTls(
     requestCert: settings.verify_client || settings.request_client_cert,
     rejectUnauthorized: settings.verify_client,
     handshakeTimeout: HANDSHAKE_MS,
-    ALPNProtocols: ["h2"],
+    ALPNProtocols: settings.alpn,
   });
   server.on("secureConnection", (socket) => secured(remember(socket)));
   server.on("tlsClientError", (reason, socket) => {
@@ -153,6 +153,6 @@ export async function connectTls(
     shaken.catch(() => {});
     secure.on("error", () => {}).destroy();
     if (cause instanceof Fault) throw cause;
-    throw new Fault("unreachable", `no TLS with ${name}`, { cause });
+    throw new Fault("unreachable", `no TLS with ${name}: ${explain(cause)}`, { cause });
   }
 }

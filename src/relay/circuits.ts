@@ -42,7 +42,7 @@ export class Circuits implements AsyncDisposable {
     const splice = spliceStreams({ caller: caller.socket, callee: callee.socket });
     const waited_ms = Math.abs(caller.arrived_at - callee.arrived_at);
     this.#open.add(splice);
-    const story = { circuit, door: meeting.door, ...meeting.names };
+    const story = { circuit, door: caller.door, ...meeting.names };
     if (this.#open.size > this.#settings.circuits_max) splice.cut("limit");
     else this.#log.info(story, "circuit open");
     void splice.over.then((outcome) => {

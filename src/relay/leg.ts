@@ -1,13 +1,18 @@
 import type { Socket } from "node:net";
 
+/**
+ * Where a circuit began: two that showed tokens, a TLS client that named a server, or, at a private
+ * proxy, a connection that it dialled itself for one it was told about.
+ */
+type Door = "token" | "sni" | "announced";
+
 /** One half of a circuit: a connection whose hello has been read. What came behind the hello is still in it. */
-export type Leg = { readonly socket: Socket; readonly arrived_at: number };
+export type Leg = { readonly door: Door; readonly socket: Socket; readonly arrived_at: number };
 
 export type Side = "caller" | "callee";
 
 /** Two legs that met, and what is known about whom they belong to. */
 export type Meeting = {
-  readonly door: "token";
   /** Operators, as the directory names them. */
   readonly names: Record<Side, string>;
   readonly legs: Record<Side, Leg>;

@@ -1,14 +1,14 @@
-import { Fault } from "../core/fault.ts";
 import type { Log } from "../core/log.ts";
 import { openFileStore } from "./file.ts";
+import { openMemoryStore } from "./memory.ts";
 import type { DatastoreSettings } from "./settings.ts";
 import type { Store } from "./store.ts";
 
 /** Opens the datastore that settings name. */
 export async function openStore(datastore: DatastoreSettings, deps: { log: Log }): Promise<Store> {
   if (datastore.type === "file") return await openFileStore(datastore.settings, deps);
-  throw new Fault(
-    "settings",
-    `datastore: this version keeps its data in a file; write type "file" with settings: filename`,
-  );
+  if (datastore.type === "memory") return openMemoryStore();
+  // Its library takes longer to load than everything else together.
+  const { openRedisStore } = await import("./redis.ts");
+  return await openRedisStore(datastore.settings, deps);
 }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { defaultTo, endpoint, text, wholeNumber } from "../core/settings/shapes.ts";
+import { defaultsOf, defaultTo, endpoint, text, wholeNumber } from "../core/settings/shapes.ts";
 
 /** Where an append-only log is kept (eps-protocol 2.5). */
 export const DatastoreSettings = z.discriminatedUnion("type", [
@@ -18,6 +18,10 @@ export const DatastoreSettings = z.discriminatedUnion("type", [
       /** The sentinels' name for the master; empty if there are no sentinels. */
       master_name: defaultTo("", z.string()),
     }),
+  }),
+  z.strictObject({
+    type: z.literal("memory"),
+    settings: defaultsOf(z.strictObject({})),
   }),
 ]);
 export type DatastoreSettings = z.infer<typeof DatastoreSettings>;

@@ -3,7 +3,7 @@ import { Fault } from "../core/fault.ts";
 /** Whom a call is for: `operator.method(call)`. An operator may contain dots, a method may not. */
 export type Address = { readonly operator: string; readonly method: string; readonly call: string };
 
-const METHOD = /^(.*)\.([^(.]+)$/;
+const METHOD = /^(.*)\.([^(.\p{Surrogate}]+)$/u;
 
 /** Reads a full request id (eps-protocol 4.1). */
 export function parseAddress(id: string): Address {
@@ -44,7 +44,11 @@ export function parseMethod(text: string): Omit<Address, "call"> | undefined {
   return operator === undefined || method === undefined ? undefined : { operator, method };
 }
 
-/** Could this text stand between the brackets of an address? */
+/**
+ * Could this text stand between the brackets of an address? Half a surrogate pair could not: gRPC
+ * carries UTF-8, which has none, so an answer would come back with another id. Nor could `a.b(c`,
+ * since a method is read from the last place where one may stand.
+ */
 export function isCallId(text: string): boolean {
-  return /^[^)\n]+$/.test(text);
+  return /^[^)\n\p{Surrogate}]+$/u.test(text) && !/\.[^(.]+\(./.test(text);
 }

@@ -22,10 +22,7 @@ import { double, field, framed, whole } from "../support/protobuf.ts";
 import { until } from "../support/until.ts";
 
 /** eps-protocol 3.6, byte for byte. */
-const ANNOUNCEMENT = Buffer.from(
-  "00000000150a013112100a0e0a046e616d6512061a0468642d31".replace(/ /g, ""),
-  "hex",
-);
+const ANNOUNCEMENT = Buffer.from("00000000150a013112100a0e0a046e616d6512061a0468642d31", "hex");
 
 /** google.protobuf.Struct (eps-protocol 3.2): fields = 1, a map of key = 1 and value = 2. */
 const entry = (key: string, value: Buffer): Buffer => field(1, field(1, key), field(2, value));
@@ -177,6 +174,22 @@ describe("the bytes of gRPC", () => {
     stream.end(framed(field(3, "x".repeat(4 * 1024 ** 2))));
     expect((await answerTo(stream)).status).toBe("8");
     expect(called).toBe(false);
+  });
+
+  it("are refused when they nest without end, and the server goes on", async () => {
+    const session = await rawClient({
+      call: async (request) => toWire(request.id, { result: fromStruct(request.params) }),
+    });
+    let params: Buffer = Buffer.alloc(0);
+    for (let level = 0; level < 20_000; level += 1) params = entry("", field(5, params));
+    const hostile = post(session, "/EPS/Call");
+    hostile.on("error", () => {});
+    hostile.end(framed(field(2, params), field(3, "x.y(1)")));
+    expect((await answerTo(hostile)).status).not.toBe("0");
+
+    const honest = post(session, "/EPS/Call");
+    honest.end(framed(field(3, "x.y(2)")));
+    expect((await answerTo(honest)).status).toBe("0");
   });
 
   it("are read from an announcement of the original, and answered with requests", async () => {

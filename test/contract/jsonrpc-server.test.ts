@@ -138,6 +138,7 @@ describe("the JSON-RPC server", () => {
       }
       const reply = await send(port, body(), { headers: told });
       expect(reply.status).toBe(413);
+      expect(reply.headers.connection).not.toBe("close");
       expect(reply.json).toMatchObject({
         error: { code: -32600, message: expect.stringContaining("body_max") },
         id: null,

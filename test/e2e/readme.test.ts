@@ -12,7 +12,7 @@ const readme = readFileSync("README.md", "utf8");
 const blocks = [...readme.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)]
   .filter(([, language = ""]) => ["", "sh"].includes(language))
   .map(([, , text = ""]) => text.trim().split("\n"));
-const [start = [], byHand = [], inside = []] = blocks;
+const [start = [], byHand = [], passthrough = [], inside = []] = blocks;
 const servers = byHand.filter((line) => / run( public)?$/.test(line));
 
 let clone: Awaited<ReturnType<typeof cloneProject>>;
@@ -65,7 +65,9 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(start).toEqual(["make demo", "make test"]);
     expect(byHand).toHaveLength(8);
     expect(servers).toHaveLength(5);
+    expect(passthrough).toEqual(["make demo-passthrough"]);
     expect(inside).toHaveLength(3);
+    expect(blocks).toHaveLength(4);
   });
 
   it("shows a demo that works and leaves nothing behind", { timeout: 120_000 }, () => {
@@ -74,6 +76,12 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(told).toContain('"name": "hd-2"');
     expect(told).toMatch(/caller +hd-1\n +callee +hd-2\n +ending +done/);
     expect(existsSync(join(clone.folder, "settings/dev/data"))).toBe(false);
+  });
+
+  it("shows TLS passthrough", { timeout: 120_000 }, () => {
+    const told = shell("make demo-passthrough");
+    expect(told).toContain('"hello": "from inside"');
+    expect(told).toMatch(/door +sni\n +caller +test.internal-server.local/);
   });
 
   it("installs the programs", { timeout: 120_000 }, () => {

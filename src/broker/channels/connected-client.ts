@@ -1,7 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { Fault } from "../../core/fault.ts";
 import type { Leaf } from "../../net/tls.ts";
-import { fromWire, type WireResponse } from "../../rpc/grpc/messages.ts";
+import { fitting, fromWire, type WireResponse } from "../../rpc/grpc/messages.ts";
 import type { ReverseStream } from "../../rpc/grpc/server.ts";
 import { type Address, formatAddress } from "../../wire/address.ts";
 import type { Answer } from "../../wire/answer.ts";
@@ -44,7 +44,7 @@ export class ConnectedClient {
     });
   }
 
-  call(
+  async call(
     { address, params, from }: { address: Address; params: JsonObject; from: string },
     signal: AbortSignal,
   ): Promise<Answer> {
@@ -54,7 +54,13 @@ export class ConnectedClient {
       throw new Fault("overloaded", `${WAITING_MAX} calls already wait for ${this.name}`);
     }
     if (this.#waiting.has(id)) throw new Fault("conflict", `${id} is already being processed`);
-    return new Promise((resolve, reject) => {
+    const request = fitting({
+      id,
+      method: `${operator}.${method}`,
+      params: toStruct(params),
+      clientName: from,
+    });
+    return await new Promise((resolve, reject) => {
       signal.throwIfAborted();
       const settle = (): void => {
         this.#waiting.delete(id);
@@ -75,12 +81,7 @@ export class ConnectedClient {
         },
       });
       signal.addEventListener("abort", abort, { once: true });
-      this.#stream.write({
-        id,
-        method: `${operator}.${method}`,
-        params: toStruct(params),
-        clientName: from,
-      });
+      this.#stream.write(request);
     });
   }
 

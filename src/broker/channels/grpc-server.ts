@@ -104,7 +104,8 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
     await directory.ready(deadline.signal);
     const names = pinnedNames(directory, leaf);
     const caller = request.clientName === "" ? names[0] : request.clientName;
-    if (!caller || !names.includes(caller)) throw new Fault("forbidden", noMatch(leaf, names, caller));
+    if (!caller || !names.includes(caller))
+      throw new Fault("forbidden", noMatch(leaf, names, caller));
     const message = { address: addressOf(request), params: fromStruct(request.params), caller };
     return toWire(request.id, await broker.deliver(message, deadline.signal));
   }

@@ -12,7 +12,7 @@ import { Town } from "./town.ts";
 
 const ROLES = ["sd-1", "public-proxy-1", "public-proxy-eps-1", "hd-1", "hd-2"];
 /** The port of hd-1's JSON-RPC server in its settings. */
-const GATEWAY = 5555;
+export const GATEWAY = 5555;
 
 /** Shows the main job: hd-1 pings hd-2, whom it cannot dial, through the public proxy. */
 export async function demo(
@@ -21,10 +21,7 @@ export async function demo(
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
-  const town = scope.use(await Town.found(settings, { keep, signal: scope.signal }));
-  await certify(town);
-  for (const role of ROLES) await step(`${role} is ready`, () => town.start(role));
-  await step("directory signed, submitted and accepted", () => town.setUp());
+  const town = await startTown(settings, ROLES, { keep, scope });
   await step("hd-2 keeps a stream to the proxy's endpoint", () =>
     town.said("public-proxy-eps-1", "connected with hd-2", ({ msg, operator }) => {
       return msg === "reverse stream accepted" && operator === "hd-2";
@@ -45,6 +42,19 @@ export async function demo(
   say(story(ended));
   say();
   await step("everything stopped", () => scope[Symbol.asyncDispose]());
+}
+
+/** A town in which these roles run and know each other. The scope owns it. */
+export async function startTown(
+  settings: string,
+  roles: readonly string[],
+  { keep, scope }: { keep: boolean; scope: Scope },
+): Promise<Town> {
+  const town = scope.use(await Town.found(settings, { keep, signal: scope.signal }));
+  await certify(town);
+  for (const role of roles) await step(`${role} is ready`, () => town.start(role));
+  await step("directory signed, submitted and accepted", () => town.setUp());
+  return town;
 }
 
 /** Uses the certificates that came with the settings, or makes some that last as long as the town. */
@@ -83,7 +93,7 @@ const TOLD = [
   "bytes_from_callee",
 ];
 
-function story(line: LogLine): string {
+export function story(line: LogLine): string {
   return TOLD.filter((field) => field in line)
     .map((field) => `  ${field.padEnd(18)} ${line[field]}`)
     .join("\n");

@@ -14,9 +14,8 @@ const ADDRESS = /\blocalhost:(\d{2,5})\b/g;
 /** Which program plays a role, and by which variable it finds its settings. */
 function programOf(role: string): { argv: string[]; variable: string } {
   if (role.startsWith("sd-")) return { argv: ["sd", "run"], variable: "SD_SETTINGS" };
-  if (/^public-proxy-\d+$/.test(role)) {
-    return { argv: ["proxy", "run", "public"], variable: "PROXY_SETTINGS" };
-  }
+  const [, kind] = /^(public|private)-proxy-\d+$/.exec(role) ?? [];
+  if (kind) return { argv: ["proxy", "run", kind], variable: "PROXY_SETTINGS" };
   return { argv: ["eps", "server", "run"], variable: "EPS_SETTINGS" };
 }
 

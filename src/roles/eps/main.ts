@@ -1,4 +1,5 @@
 import { Broker } from "../../broker/broker.ts";
+import type { Channel } from "../../broker/channel.ts";
 import { GrpcClientChannel } from "../../broker/channels/grpc-client.ts";
 import { GrpcServerChannel } from "../../broker/channels/grpc-server.ts";
 import { JsonrpcClientChannel } from "../../broker/channels/jsonrpc-client.ts";
@@ -18,7 +19,13 @@ import { readTls } from "../../net/tls.ts";
 import { openMetricsServer } from "../../rpc/metrics-server.ts";
 import type { EpsSettings } from "./settings.ts";
 
-/** An endpoint: a directory to know others by, a broker, and channels by which calls come and go. */
+/**
+ * An endpoint: a directory to know others by, a broker, and channels by which calls come and go.
+ *
+ * Opened from the inside out, whatever the order in the settings: the ways by which calls leave, then
+ * the doors by which they come in. So it closes from the outside in, and a call under way still finds
+ * its way out and its answer back.
+ */
 export async function runEndpoint(
   settings: EpsSettings,
   { log }: { log: Log },
@@ -30,39 +37,48 @@ export async function runEndpoint(
   const directory = scope.use(await openDirectory(settings.directory, { log }));
   const broker = new Broker({ self, directory });
   const deps = { self, broker, directory, call_timeout_ms, log };
-  let dialIn: DialIn | undefined;
+  const ways: Partial<Record<ChannelType, Channel>> = {};
 
-  for (const channel of channels) {
-    switch (channel.type) {
-      case "grpc_server": {
-        const server = scope.use(await GrpcServerChannel.open(channel.settings, deps));
-        dialIn = (endpoint, token, stop) => server.dialIn(endpoint, token, stop);
-        broker.add(server);
-        break;
-      }
-      case "grpc_client": {
-        const peers = scope.use(await openPeers(channel.settings, deps));
-        broker.add(new GrpcClientChannel({ self, directory, peers }));
-        scope.use(new ReverseStreams({ ...deps, peers }));
-        break;
-      }
-      case "jsonrpc_client":
-        broker.add(scope.use(await JsonrpcClientChannel.open(channel.settings, { self })));
-        break;
-      case "jsonrpc_server":
-        scope.use(await openGateway(channel.settings, deps));
-        break;
-      case "stdout":
-        broker.add(new StdoutChannel({ self }));
-        break;
-    }
+  const screen = find("stdout", channels)?.settings;
+  if (screen) ways.stdout = new StdoutChannel({ self });
+  const backend = find("jsonrpc_client", channels)?.settings;
+  if (backend) {
+    ways.jsonrpc_client = scope.use(await JsonrpcClientChannel.open(backend, { self }));
   }
-  if (settings.metrics) scope.use(await openMetricsServer(settings.metrics));
+  const out = find("grpc_client", channels)?.settings;
+  const peers = out && scope.use(await openPeers(out, deps));
+  if (peers) ways.grpc_client = new GrpcClientChannel({ self, directory, peers });
+
+  const door = find("grpc_server", channels)?.settings;
+  const server = door && scope.use(await GrpcServerChannel.open(door, deps));
+  if (server) ways.grpc_server = server;
+  for (const { type } of channels) {
+    const way = ways[type];
+    if (way) broker.add(way);
+  }
+  const dialIn: DialIn | undefined = server && ((...invitation) => server.dialIn(...invitation));
   answerInternally(broker, { self, version: VERSION, directory, dialIn });
+
+  const desk = find("jsonrpc_server", channels)?.settings;
+  const gateway = desk && (await openGateway(desk, deps));
+  const reverse = peers && new ReverseStreams({ ...deps, peers });
+  scope.defer(() =>
+    Promise.all([gateway?.[Symbol.asyncDispose](), reverse?.[Symbol.asyncDispose]()]),
+  );
+  if (settings.metrics) scope.use(await openMetricsServer(settings.metrics));
 
   log.info({ operator: self, channels: channels.map(({ type }) => type) }, "ready");
   await aborted(scope.signal);
   log.info("stopping");
+}
+
+type ChannelSettings = EpsSettings["channels"][number];
+type ChannelType = ChannelSettings["type"];
+
+/** The settings of the channel of a type, of which there is at most one. */
+function find<T extends ChannelType>(type: T, channels: ChannelSettings[]) {
+  type Wanted = Extract<ChannelSettings, { type: T }>;
+  return channels.find((channel): channel is Wanted => channel.type === type);
 }
 
 async function openPeers(

@@ -2,6 +2,7 @@ import { aborted } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
 import { Scope } from "../../core/scope.ts";
 import { Circuits } from "../../relay/circuits.ts";
+import { openSniDoor } from "../../relay/doors/sni.ts";
 import { openTokenDoor } from "../../relay/doors/token.ts";
 import type { Leg } from "../../relay/leg.ts";
 import { Pairs } from "../../relay/rendezvous/pair.ts";
@@ -9,7 +10,9 @@ import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { answerFrom } from "../../rpc/methods.ts";
 import { openMetricsServer } from "../../rpc/metrics-server.ts";
-import { proxyMethods } from "./methods.ts";
+import { openStore } from "../../store/open.ts";
+import { Announcements, PUBLIC } from "./announcements.ts";
+import { PublicBroker } from "./public-broker.ts";
 import type { ProxySettings, PublicProxySettings } from "./settings.ts";
 
 /** The public proxy: two that cannot reach each other both dial it, and it splices them together. */
@@ -37,9 +40,9 @@ export async function runPublicProxy(
       pending_per_caller_max: limits.pending_per_caller_max,
     },
     {
-      met: ({ names }, legs) => circuits.add({ door: "token", names, legs }),
+      met: ({ names }, legs) => circuits.add({ names, legs }),
       lonely: ({ names }, waiting) => {
-        log.info({ door: "token", ...names, ending: "lonely" }, "nobody came to meet");
+        log.info({ ...names, ending: "lonely" }, "nobody came to meet");
         for (const { socket } of waiting) socket.destroy();
       },
     },
@@ -47,15 +50,24 @@ export async function runPublicProxy(
   scope.defer(() => {
     for (const { socket } of pairs.clear()) socket.destroy();
   });
+  const store = scope.use(await openStore(settings.datastore, { log }));
+  const announcements = await Announcements.open(PUBLIC, store, { log });
+  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
+  const { name } = settings;
+  const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, log });
+  const { methods } = broker;
+  const door = {
+    rate_limits: settings.tcp_rate_limits,
+    hello_timeout_ms: limits.hello_timeout * 1_000,
+    strangers_max: limits.strangers_max,
+    strangers_per_source_max: limits.strangers_per_source_max,
+  };
   scope.use(
     await openTokenDoor(
       {
+        ...door,
         bind: settings.internal_bind_address,
         setting: "public: internal_bind_address",
-        rate_limits: settings.tcp_rate_limits,
-        hello_timeout_ms: limits.hello_timeout * 1_000,
-        strangers_max: limits.strangers_max,
-        strangers_per_source_max: limits.strangers_per_source_max,
       },
       (token, leg) => {
         if (pairs.seat(token, leg)) return;
@@ -64,8 +76,12 @@ export async function runPublicProxy(
       },
     ),
   );
-  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
-  const methods = proxyMethods({ endpoint, pairs, eps, log });
+  scope.use(
+    await openSniDoor(
+      { ...door, bind: settings.tls_bind_address, setting: "public: tls_bind_address" },
+      (domain, leg) => void broker.passThrough(domain, leg, scope.signal),
+    ),
+  );
   scope.use(
     await openJsonrpcServer(settings.jsonrpc_server, {
       serve: (request, gone) => answerFrom(methods, request, gone),

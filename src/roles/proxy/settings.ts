@@ -65,6 +65,7 @@ const PrivateProxySettings = z.strictObject({
     timeout: defaultTo(30, seconds(0, WAIT_MAX_S)),
   }),
 });
+export type PrivateProxySettings = z.infer<typeof PrivateProxySettings>;
 
 export const ProxySettings = z.strictObject({
   metrics: optional(z.strictObject({ bind_address: endpoint })),

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { aborted, Deadline } from "../../core/deadline.ts";
+import { aborted, Deadline, orAbort } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
 import type { Trust } from "../../directory/certificates.ts";
 import { Ledger } from "../../directory/ledger.ts";
@@ -79,10 +79,9 @@ export class Registry {
   ): Promise<readonly SignedRecord[]> {
     const now = this.#ledger.after(hash);
     if (now.length > 0 || wait_ms === 0) return now;
-    const news = this.#news.signal;
-    using patience = new Deadline(wait_ms, "news", signal);
-    await Promise.race([aborted(news), aborted(patience.signal)]);
-    signal.throwIfAborted();
+    // The deadline takes its listener away again, so that those who wait in vain leave nothing behind.
+    using news = new Deadline(wait_ms, "news", this.#news.signal);
+    await orAbort(aborted(news.signal), signal);
     return this.#ledger.after(hash);
   }
 }

@@ -63,7 +63,7 @@ export class GrpcConnection {
     return state !== connectivityState.TRANSIENT_FAILURE && state !== connectivityState.SHUTDOWN;
   }
 
-  /** Brings back the response, or throws a fault; `notExecuted` tells whether it certainly never ran. */
+  /** Brings back the response, or throws a fault; a `SpentFault` means that it certainly never ran. */
   call(request: WireRequest, signal: AbortSignal): Promise<WireResponse> {
     return new Promise((resolve, reject) => {
       signal.throwIfAborted();

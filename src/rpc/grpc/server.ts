@@ -76,13 +76,17 @@ export async function openGrpcServer(
   });
   // TLS is ours, so that certificates are read once a connection; gRPC gets the plain side.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const acceptor = acceptTls(await readTls(tls), tls, {
-    secured: (socket) => {
-      socket.authorized ||= !tls.verify_client; // then the pin alone decides
-      injector.injectConnection(socket);
+  const acceptor = acceptTls(
+    await readTls(tls),
+    { ...tls, alpn: ["h2"] },
+    {
+      secured: (socket) => {
+        socket.authorized ||= !tls.verify_client; // then the pin alone decides
+        injector.injectConnection(socket);
+      },
+      failed: (reason) => log.debug({ reason }, "a TLS handshake failed"),
     },
-    failed: (reason) => log.debug({ reason }, "a TLS handshake failed"),
-  });
+  );
 
   return {
     accept: (socket) => acceptor.accept(socket),

@@ -1,5 +1,6 @@
 import type { Server as HttpServer } from "node:http";
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { explain, FAULTS, Fault } from "../../core/fault.ts";
@@ -30,6 +31,35 @@ export async function openJsonrpcServer(
   settings: JsonrpcServerSettings,
   { serve, log, setting }: { serve: Serve; log: Log; setting: string },
 ): Promise<Listener> {
+  const { app, close } = await makeService(settings, { serve, log });
+  try {
+    await app.listen(listenOptions(settings.bind_address));
+  } catch (cause) {
+    throw bindFault(settings.bind_address, setting, cause);
+  }
+  const { port } = app.server.address() as { port: number };
+  log.debug({ address: settings.bind_address, port, setting }, "accepting JSON-RPC");
+  return { port, [Symbol.asyncDispose]: close };
+}
+
+/** The same over sockets that come from elsewhere; from `accept` on they are the server's to close. */
+export async function openJsonrpcAcceptor(
+  settings: ServiceSettings,
+  deps: { serve: Serve; log: Log },
+): Promise<AsyncDisposable & { accept(socket: Duplex): void }> {
+  const { app, close } = await makeService(settings, deps);
+  return {
+    accept: (socket) => void app.server.emit("connection", socket),
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+type ServiceSettings = Omit<JsonrpcServerSettings, "bind_address">;
+
+async function makeService(
+  settings: ServiceSettings,
+  { serve, log }: { serve: Serve; log: Log },
+): Promise<{ app: FastifyInstance; close(): Promise<void> }> {
   const app = await makeServer(settings);
   const server = app.server;
   const underWay = new Set<AbortController>();
@@ -57,6 +87,7 @@ export async function openJsonrpcServer(
     const gone = new AbortController();
     const hangUp = (): void => gone.abort(new Fault("unreachable", "the caller hung up"));
     reply.raw.once("close", hangUp);
+    if (isGone(reply)) hangUp();
     underWay.add(gone);
     try {
       return await answer(request, reply, gone.signal);
@@ -85,18 +116,10 @@ export async function openJsonrpcServer(
     }
   }
 
-  try {
-    await app.ready();
-    await app.listen(listenOptions(settings.bind_address));
-  } catch (cause) {
-    throw bindFault(settings.bind_address, setting, cause);
-  }
-  const { port } = server.address() as { port: number };
-  log.debug({ address: settings.bind_address, port, setting }, "accepting JSON-RPC");
-
+  await app.ready();
   return {
-    port,
-    async [Symbol.asyncDispose]() {
+    app,
+    async close() {
       server.close();
       for (let waited = 0; underWay.size > 0 && waited < CLOSE_MS; waited += 20) await sleep(20);
       for (const gone of underWay) gone.abort(new Fault("unreachable", "the server is stopping"));
@@ -107,7 +130,7 @@ export async function openJsonrpcServer(
   };
 }
 
-async function makeServer(settings: JsonrpcServerSettings): Promise<FastifyInstance> {
+async function makeServer(settings: ServiceSettings): Promise<FastifyInstance> {
   const options = {
     logger: false,
     bodyLimit: settings.body_max,
@@ -122,6 +145,12 @@ async function makeServer(settings: JsonrpcServerSettings): Promise<FastifyInsta
     rejectUnauthorized: settings.tls.verify_client,
   };
   return Fastify({ ...options, http2: true, https }) as unknown as FastifyInstance;
+}
+
+/** Has the caller hung up while its request was still being read, too early for anybody to listen? */
+function isGone({ raw }: FastifyReply): boolean {
+  const { stream } = raw as { stream?: Duplex };
+  return (stream ?? raw).destroyed;
 }
 
 /** Keeps count of the open sockets, and turns away those that come too often or are too many. */

@@ -1,7 +1,7 @@
-import "reflect-metadata"; // must be loaded before x509
+import "reflect-metadata"; // must be loaded before x509, which throws without it
 import { createHash, KeyObject, webcrypto } from "node:crypto";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { createServer, type PeerCertificate } from "node:tls";
 import {
   type JsonGeneralNames,
@@ -21,15 +21,12 @@ const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 /** A certificate that somebody signed for himself, with whatever names he likes. */
 async function selfSigned(subject: string, names: JsonGeneralNames) {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
-  const certificate = await X509CertificateGenerator.createSelfSigned(
-    {
-      name: subject,
-      keys,
-      signingAlgorithm: ALGORITHM,
-      extensions: names.length > 0 ? [new SubjectAlternativeNameExtension(names)] : [],
-    },
-    webcrypto as unknown as Crypto,
-  );
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    name: subject,
+    keys,
+    signingAlgorithm: ALGORITHM,
+    extensions: names.length > 0 ? [new SubjectAlternativeNameExtension(names)] : [],
+  });
   const key = KeyObject.from(keys.privateKey).export({ type: "pkcs8", format: "pem" }).toString();
   return { certificate, key };
 }
@@ -77,6 +74,7 @@ describe("the leaf of a TLS connection", () => {
 
   it.each([
     "a, DNS:hd-2",
+    "a, DNS:hd-2, DNS:b",
     "a,DNS:hd-2",
     'a", DNS:hd-2, "',
     "a\\, DNS:hd-2",
@@ -86,13 +84,12 @@ describe("the leaf of a TLS connection", () => {
     ", DNS:hd-2",
   ])("shows no second name in the name %j", async (hostile) => {
     const one = await leaf("CN=x", [{ type: "dns", value: hostile }]);
-    expect(one?.names).not.toContain("hd-2");
+    expect(one?.names).toEqual(["x"]);
     const between = await leaf("CN=x", [
       { type: "url", value: `http://${hostile}` },
       { type: "dns", value: "honest" },
     ]);
-    expect(between?.names).not.toContain("hd-2");
-    expect(between?.names).toContain("honest");
+    expect(between?.names).toEqual(["x", "honest"]);
   });
 
   it("has each common name, if there are several, or none", async () => {
@@ -120,7 +117,7 @@ describe("a TLS handshake", () => {
   });
 
   it("ends when it is aborted, and closes the socket", async () => {
-    const silent = (await import("node:net")).createServer((socket) => {
+    const silent = createTcpServer((socket) => {
       closers.push(() => socket.destroy());
     });
     silent.listen(0, "127.0.0.1");

@@ -41,11 +41,10 @@ describe("the circuits", () => {
     const add = async (waited_ms = 0) => {
       const [caller, callee] = [await wires.connect(), await wires.connect()];
       circuits.add({
-        door: "token",
         names: { caller: "hd-1", callee: "hd-2" },
         legs: {
-          caller: { socket: caller.accepted, arrived_at: 1_000 + waited_ms },
-          callee: { socket: callee.accepted, arrived_at: 1_000 },
+          caller: { door: "token", socket: caller.accepted, arrived_at: 1_000 + waited_ms },
+          callee: { door: "token", socket: callee.accepted, arrived_at: 1_000 },
         },
       });
       const ears = { caller: new Ear(caller.dialled), callee: new Ear(callee.dialled) };

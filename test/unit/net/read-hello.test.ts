@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { readExactly } from "../../../src/net/read-exactly.ts";
+import { readExactly } from "../../../src/net/read-hello.ts";
 import { until } from "../../support/until.ts";
 import { Ear, say, Wires } from "../../support/wires.ts";
 

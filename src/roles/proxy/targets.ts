@@ -1,0 +1,104 @@
+import type { Socket } from "node:net";
+import { nanoid } from "nanoid";
+import { Deadline } from "../../core/deadline.ts";
+import type { Log } from "../../core/log.ts";
+import { Scope } from "../../core/scope.ts";
+import { dial } from "../../net/dial.ts";
+import { acceptTls, readTls } from "../../net/tls.ts";
+import type { Circuits } from "../../relay/circuits.ts";
+import { openHttpForwarder } from "../../rpc/http-forwarder.ts";
+import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
+import { openJsonrpcAcceptor } from "../../rpc/jsonrpc/server.ts";
+import { callIdText } from "../../wire/call-id.ts";
+import type { PrivateProxySettings } from "./settings.ts";
+
+const DIAL_MS = 5_000;
+const BODY_MAX = 4 * 1024 * 1024;
+
+/** Where connections for announced domains go. From `take` on the socket is the target's to close. */
+export type Target = AsyncDisposable & { take(socket: Socket, domain: string): Promise<void> };
+
+type Dependencies = { circuits: Circuits; log: Log };
+
+/** Passes bytes through, or ends TLS here and forwards HTTP or JSON-RPC (eps-protocol 7.5). */
+export async function openTarget(
+  { internal_endpoint, name }: PrivateProxySettings,
+  { circuits, log }: Dependencies,
+): Promise<Target> {
+  const { address, tls } = internal_endpoint;
+  if (!tls) return passThrough(address, { name, circuits });
+  const scope = new Scope();
+  const service = scope.use(await openService(internal_endpoint, { log }));
+  const acceptor = scope.use(
+    acceptTls(
+      await readTls(tls),
+      { ...tls, alpn: ["http/1.1"] },
+      {
+        secured: (socket) => service.accept(socket),
+        failed: (reason) => log.info({ reason }, "a TLS handshake failed"),
+      },
+    ),
+  );
+  return {
+    async take(socket) {
+      acceptor.accept(socket);
+    },
+    [Symbol.asyncDispose]: () => scope[Symbol.asyncDispose](),
+  };
+}
+
+function passThrough(
+  address: string,
+  { name, circuits }: { name: string; circuits: Circuits },
+): Target {
+  return {
+    async take(socket, domain) {
+      using deadline = new Deadline(DIAL_MS, `dialling ${address}`);
+      const arrived_at = Date.now();
+      try {
+        const inner = await dial(address, deadline.signal);
+        inner.on("error", () => {}); // an error is followed by a close, which the splice sees
+        const door = "announced";
+        circuits.add({
+          names: { caller: domain, callee: name },
+          legs: {
+            caller: { door, socket, arrived_at },
+            callee: { door, socket: inner, arrived_at: Date.now() },
+          },
+        });
+      } catch (reason) {
+        socket.destroy();
+        throw reason;
+      }
+    },
+    async [Symbol.asyncDispose]() {},
+  };
+}
+
+type Service = AsyncDisposable & { accept(socket: Socket): void };
+
+async function openService(
+  { address, timeout, jsonrpc_client, jsonrpc_path }: PrivateProxySettings["internal_endpoint"],
+  { log }: { log: Log },
+): Promise<Service> {
+  const timeout_ms = timeout * 1_000;
+  if (!jsonrpc_client) return openHttpForwarder({ address, timeout_ms }, { log });
+  const scope = new Scope();
+  const client = scope.use(await JsonrpcClient.open(jsonrpc_client));
+  const server = scope.use(
+    await openJsonrpcAcceptor(
+      { path: jsonrpc_path, body_max: BODY_MAX },
+      {
+        serve: ({ id, method, params }, signal) => {
+          const call = { method, params, id: id === undefined ? nanoid() : callIdText(id) };
+          return client.call(call, { signal, timeout_ms });
+        },
+        log,
+      },
+    ),
+  );
+  return {
+    accept: (socket) => server.accept(socket),
+    [Symbol.asyncDispose]: () => scope[Symbol.asyncDispose](),
+  };
+}

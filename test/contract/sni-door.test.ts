@@ -1,0 +1,116 @@
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { openSniDoor, refuse } from "../../src/relay/doors/sni.ts";
+import type { Leg } from "../../src/relay/leg.ts";
+import { until } from "../support/until.ts";
+
+const DECODE_ERROR = Buffer.from("15030300020232", "hex");
+const UNRECOGNIZED_NAME = Buffer.from("15030300020270", "hex");
+
+describe("the sni door", () => {
+  const cleanup: Array<() => unknown> = [];
+  let hello: Buffer;
+
+  beforeAll(async () => {
+    hello = await capturedHello("a.example.local");
+  });
+  afterEach(async () => {
+    for (const each of cleanup.splice(0)) await each();
+  });
+
+  async function open(hello_timeout_ms = 10_000) {
+    const admitted: Array<{ name: string; leg: Leg }> = [];
+    const door = await openSniDoor(
+      {
+        bind: "127.0.0.1:0",
+        setting: "test",
+        hello_timeout_ms,
+        strangers_max: 10,
+        strangers_per_source_max: 10,
+      },
+      (name, leg) => {
+        cleanup.push(() => leg.socket.destroy());
+        admitted.push({ name, leg });
+      },
+    );
+    cleanup.push(() => door[Symbol.asyncDispose]());
+    const knock = async (): Promise<Socket> => {
+      const socket = connect({ port: door.port, host: "127.0.0.1", noDelay: true });
+      cleanup.push(() => socket.destroy());
+      socket.on("error", () => {});
+      await once(socket, "connect");
+      return socket;
+    };
+    return { admitted, knock };
+  }
+
+  it.each([1, 2, 7, 100])(
+    "reads a name in pieces of %i bytes, and leaves all of them",
+    async (size) => {
+      const { admitted, knock } = await open();
+      const client = await knock();
+      for (let at = 0; at < hello.length; at += size) {
+        await new Promise((written) => client.write(hello.subarray(at, at + size), written));
+      }
+      client.write("and more");
+      await until(() => admitted.length === 1, "the leg is admitted");
+      const [{ name, leg } = expect.unreachable()] = admitted;
+      expect(name).toBe("a.example.local");
+      const expected = Buffer.concat([hello, Buffer.from("and more")]);
+      const heard: Buffer[] = [];
+      leg.socket.on("data", (chunk) => heard.push(chunk)).resume();
+      await until(() => Buffer.concat(heard).length >= expected.length, "all bytes are heard");
+      expect(Buffer.concat(heard)).toEqual(expected);
+    },
+  );
+
+  it.each([
+    ["garbage", Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), DECODE_ERROR],
+    ["a ClientHello without a name", undefined, UNRECOGNIZED_NAME],
+  ])("answers %s with a TLS alert", async (_, bytes, expected) => {
+    const { admitted, knock } = await open();
+    const client = await knock();
+    const heard: Buffer[] = [];
+    client.on("data", (chunk) => heard.push(chunk));
+    client.write(bytes ?? (await capturedHello(undefined)));
+    await once(client, "close");
+    expect(Buffer.concat(heard)).toEqual(expected);
+    expect(admitted).toEqual([]);
+  });
+
+  it("tells a client that nobody has the name it asks for", async () => {
+    const { admitted, knock } = await open();
+    const client = await knock();
+    const heard: Buffer[] = [];
+    client.on("data", (chunk) => heard.push(chunk)).write(hello);
+    await until(() => admitted.length === 1, "the leg is admitted");
+    refuse(admitted[0]?.leg ?? expect.unreachable(), "unrecognized_name");
+    await once(client, "close");
+    expect(Buffer.concat(heard)).toEqual(UNRECOGNIZED_NAME);
+  });
+
+  it("hangs up on a client that stops in the middle of its hello", async () => {
+    const { admitted, knock } = await open(60);
+    const client = await knock();
+    client.resume().write(hello.subarray(0, 20));
+    await once(client, "close");
+    expect(admitted).toEqual([]);
+  });
+});
+
+/** What a TLS client of Node says first. */
+async function capturedHello(servername: string | undefined): Promise<Buffer> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  const client = connectTls({ host: "127.0.0.1", port, ...(servername && { servername }) });
+  client.on("error", () => {});
+  const [accepted] = (await once(server, "connection")) as [Socket];
+  const [first] = (await once(accepted, "data")) as [Buffer];
+  client.destroy();
+  accepted.destroy();
+  server.close();
+  return first;
+}

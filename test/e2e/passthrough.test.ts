@@ -1,0 +1,122 @@
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { connect } from "node:tls";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Town } from "../../src/roles/dev/town.ts";
+import type { Answer } from "../../src/wire/answer.ts";
+import { describeWith } from "../support/tools.ts";
+import { eventually, foundTown, GATEWAY, settingsWithCertificates } from "../support/town.ts";
+
+const ROLES = [
+  "sd-1",
+  "public-proxy-1",
+  "public-proxy-eps-1",
+  "private-proxy-eps-1",
+  "private-proxy-1",
+  "hd-1",
+];
+const DOMAIN = "test.internal-server.local";
+
+describeWith(["curl"], "a server inside, behind a private and a public proxy", () => {
+  let settings: Awaited<ReturnType<typeof settingsWithCertificates>>;
+  let town: Town;
+  let inside: Server;
+
+  beforeAll(async () => {
+    settings = await settingsWithCertificates();
+    town = await foundTown(settings.folder);
+    await Promise.all(ROLES.map((role) => town.start(role)));
+    await town.setUp();
+    inside = createServer(async (request, reply) => {
+      reply.setHeader("content-type", "application/json");
+      reply.end(
+        JSON.stringify({ method: request.method, url: request.url, body: await text(request) }),
+      );
+    });
+    inside.listen(town.port(7777), "127.0.0.1");
+    await once(inside, "listening");
+  });
+  afterAll(async () => {
+    inside.closeAllConnections();
+    inside.close();
+    await town[Symbol.asyncDispose]();
+    await settings[Symbol.asyncDispose]();
+  });
+
+  const announce = (domain: string, proxy = "public-proxy-1.ga"): Promise<Answer> =>
+    town.call(
+      { role: "hd-1", port: GATEWAY["hd-1"] },
+      {
+        method: "private-proxy-1.ga.announceConnection",
+        params: { domain, proxy, expires_at: null },
+      },
+    );
+  const announced = (): Promise<void> =>
+    eventually(10_000, async () => expect(await announce(DOMAIN)).toEqual({ result: "ok" }));
+  const curl = async (...more: string[]): Promise<string> => {
+    const port = town.port(4433);
+    const url = `https://${DOMAIN}:${port}/jsonrpc?x=1`;
+    const resolve = `${DOMAIN}:${port}:127.0.0.1`;
+    const known = ["--silent", "--show-error", "--max-time", "10"];
+    const args = [...known, "--cacert", join(town.certs, "root.crt"), "--resolve", resolve, url];
+    return (await promisify(execFile)("curl", [...args, ...more])).stdout;
+  };
+
+  it("is reached by curl under the name it was announced with", async () => {
+    await announced();
+    expect(JSON.parse(await curl())).toEqual({ method: "GET", url: "/jsonrpc?x=1", body: "" });
+  });
+
+  it("gets bodies whole, many at a time", async () => {
+    const bodies = Array.from({ length: 20 }, (_, n) => `${n}`.repeat(1 + n * 500));
+    const answers = await Promise.all(bodies.map((body) => curl("--data-binary", body)));
+    for (const [index, answer] of answers.entries()) {
+      expect(JSON.parse(answer)).toMatchObject({ method: "POST", body: bodies[index] });
+    }
+  });
+
+  it("is told apart from names that nobody announced, by a TLS alert", async () => {
+    const socket = connect({
+      host: "127.0.0.1",
+      port: town.port(4433),
+      servername: "nobody.internal-server.local",
+    });
+    const [reason] = await once(socket, "error");
+    expect(reason.message).toMatch(/unrecognized name/i);
+  });
+
+  it("is not announced under a name that its operator may not use", async () => {
+    expect(await announce("evil-internal-server.local")).toMatchObject({
+      error: { code: 403, message: "not allowed to forward this domain" },
+    });
+  });
+
+  it("is listed by both proxies", async () => {
+    const listed = { domain: DOMAIN, expires_at: null };
+    const privately = await town.call(
+      { role: "hd-1", port: GATEWAY["hd-1"] },
+      { method: "private-proxy-1.ga.getAnnouncements" },
+    );
+    expect(privately).toEqual({ result: [{ ...listed, proxy: "public-proxy-1.ga" }] });
+  });
+
+  it.each(ROLES)("is reached again within 5 s of a crash of %s", async (role) => {
+    await town.stop(role, "SIGKILL");
+    await town.start(role);
+    await eventually(5_000, async () => expect(JSON.parse(await curl())).toHaveProperty("url"));
+  });
+
+  it("leaves a record of each circuit at the public proxy", async () => {
+    const record = await town.said(
+      "public-proxy-1",
+      "done with a circuit",
+      ({ msg, door }) => msg === "circuit ended" && door === "sni",
+    );
+    expect(record).toMatchObject({ caller: DOMAIN, callee: "private-proxy-1.ga" });
+    expect(record["bytes_from_caller"]).toBeGreaterThan(500);
+  });
+});

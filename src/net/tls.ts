@@ -13,8 +13,11 @@ import { Deadline, orAbort } from "../core/deadline.ts";
 import { explain, Fault } from "../core/fault.ts";
 import { readPem } from "./pem.ts";
 import type { TlsSettings } from "./settings.ts";
+import { Holdings, sourceOf } from "./source.ts";
 
 const HANDSHAKE_MS = 10_000;
+/** Handshakes that one source may have under way; past that its connections are closed unread. */
+const HANDSHAKES_PER_SOURCE_MAX = 256;
 
 /** The files of a `tls` settings block, read and checked (eps-protocol 2.2). */
 export type TlsMaterial = SecureContextOptions & { ca: string[] };
@@ -90,13 +93,18 @@ type TlsAcceptor = AsyncDisposable & {
   accept(socket: Duplex): void;
 };
 
-/** The server's side of TLS over sockets that come from anywhere. `secured` owns the socket it is given. */
+/**
+ * The server's side of TLS over sockets that come from anywhere. `secured` owns the socket it is given.
+ * A source that has too many handshakes under way is turned away before any work is done for it.
+ */
 export function acceptTls(
   material: TlsMaterial,
   settings: Pick<TlsSettings, "verify_client" | "request_client_cert"> & { alpn: string[] },
   { secured, failed }: { secured(socket: TLSSocket): void; failed(reason: string): void },
 ): TlsAcceptor {
   const open = new Set<Duplex>();
+  const shaking = new Set<string>();
+  const perSource = new Holdings(HANDSHAKES_PER_SOURCE_MAX);
   const server = createServer({
     ...material,
     requestCert: settings.verify_client || settings.request_client_cert,
@@ -104,23 +112,49 @@ export function acceptTls(
     handshakeTimeout: HANDSHAKE_MS,
     ALPNProtocols: settings.alpn,
   });
-  server.on("secureConnection", (socket) => secured(remember(socket)));
+  const settle = ({ source, connection }: Origin): void => {
+    if (shaking.delete(connection)) perSource.release(source);
+  };
+  server.on("secureConnection", (socket) => {
+    settle(originOf(socket));
+    secured(remember(socket));
+  });
   server.on("tlsClientError", (reason, socket) => {
     failed(explain(reason));
     socket.destroy();
   });
   return {
     accept(socket) {
+      const origin = originOf(socket);
+      if (!perSource.take(origin.source)) {
+        socket.destroy();
+        return;
+      }
+      shaking.add(origin.connection);
       // An end below TLS is the end of everything above it; half-open, a session would outlive its peer.
       socket.allowHalfOpen = false;
       open.add(socket);
-      socket.on("close", () => open.delete(socket));
+      socket.on("close", () => {
+        open.delete(socket);
+        settle(origin);
+      });
       socket.on("error", () => {}); // told by the TLS socket above it
       server.emit("connection", socket);
     },
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();
     },
+  };
+}
+
+type Origin = { source: string; connection: string };
+
+/** Who a socket comes from, and what tells its connection from all others: the same for TLS above it. */
+function originOf(socket: Duplex): Origin {
+  const { remoteAddress, remotePort, localPort } = socket as Partial<Socket>;
+  return {
+    source: sourceOf(remoteAddress),
+    connection: `${remoteAddress} ${remotePort} ${localPort}`,
   };
 }
 

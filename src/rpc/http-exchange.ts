@@ -38,7 +38,7 @@ export type Internal = {
 };
 
 /** Takes over both sockets once the internal server has agreed to speak something else. */
-export type Upgraded = (answer: IncomingMessage, server: Duplex) => void;
+type Upgraded = (answer: IncomingMessage, server: Duplex) => void;
 
 /** Methods that may be asked twice without harm (RFC 9110 9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);

@@ -94,6 +94,7 @@ export class GrpcConnection {
   #faultOf(error: ServiceError): Fault {
     const { failure } = this.#credentials;
     if (failure && error.code === status.UNAVAILABLE) return failure;
+    if (error.code === status.UNAVAILABLE && error.details === REFUSED) return new SpentFault();
     const name = FAULT_OF_STATUS[error.code] ?? "failed";
     return new Fault(name, (error.details || error.message).replace(DIAL_ERROR, "$1"));
   }
@@ -105,6 +106,9 @@ export class SpentFault extends Fault {
     super("unreachable", "the connection is over");
   }
 }
+
+/** What grpc-js says of a call that the server took no notice of (RFC 9113 8.7: safe to send again). */
+const REFUSED = "Stream refused by server";
 
 /** How grpc-js wraps what its dialling ran into. */
 const DIAL_ERROR =

@@ -16,6 +16,9 @@ import { allowOrigins } from "./cors.ts";
 /** How long a whole request may take to arrive, and how long answers under way may take at the end. */
 const REQUEST_MS = 60_000;
 const CLOSE_MS = 3_000;
+const HANDSHAKE_MS = 10_000;
+/** Requests that one HTTP/2 connection may have open. */
+const STREAMS_MAX = 1_000;
 const CONNECTIONS_MAX = 10_000;
 
 /** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
@@ -141,6 +144,8 @@ async function makeServer(settings: ServiceSettings): Promise<FastifyInstance> {
   const https = {
     ...(await readTls(settings.tls)),
     allowHTTP1: true,
+    handshakeTimeout: HANDSHAKE_MS,
+    settings: { maxConcurrentStreams: STREAMS_MAX },
     requestCert: settings.tls.verify_client || settings.tls.request_client_cert,
     rejectUnauthorized: settings.tls.verify_client,
   };

@@ -1,3 +1,5 @@
+import { randomInt } from "node:crypto";
+import { once } from "node:events";
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -191,17 +193,32 @@ export async function moveToFreePorts(folder: string): Promise<Map<string, numbe
   return ports;
 }
 
-/** Ports that the kernel has just given us, all at once so that they differ, and taken back. */
+/**
+ * Ports that nobody listens on now. They lie below those that the kernel hands out by itself, since
+ * one of these may be given to somebody else between our asking for it and a role's using it.
+ */
 async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  const ports = await Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<number>((resolve) => {
-          server.once("listening", () => resolve((server.address() as { port: number }).port));
-        }),
-    ),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
+  const ports = new Set<number>();
+  for (let tried = 0; ports.size < count; tried += 1) {
+    if (tried > count * 100) throw new Fault("unreachable", "this machine has no free ports left");
+    const port = randomInt(FREE_FROM, FREE_TO);
+    if (await isFree(port)) ports.add(port);
+  }
+  return [...ports];
+}
+
+const FREE_FROM = 15_000;
+const FREE_TO = 32_000;
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  try {
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    server.close();
+  }
 }

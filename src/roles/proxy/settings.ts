@@ -43,7 +43,7 @@ export const PublicProxySettings = z.strictObject({
   internal_endpoint: defaultTo("localhost:9999", endpoint),
   jsonrpc_client: JsonrpcClientSettings,
   jsonrpc_server: JsonrpcServerSettings,
-  accept_timeout: defaultTo(10, seconds(0, WAIT_MAX_S)),
+  accept_timeout: defaultTo(10, seconds(0.1, WAIT_MAX_S)),
   tcp_rate_limits: optional(TcpRateLimits),
   limits: defaultsOf(ProxyLimits),
 });
@@ -62,7 +62,7 @@ const PrivateProxySettings = z.strictObject({
     tls: optional(TlsSettings),
     jsonrpc_client: optional(JsonrpcClientSettings),
     jsonrpc_path: defaultTo("/jsonrpc", z.string()),
-    timeout: defaultTo(30, seconds(0, WAIT_MAX_S)),
+    timeout: defaultTo(30, seconds(0.1, WAIT_MAX_S)),
   }),
 });
 export type PrivateProxySettings = z.infer<typeof PrivateProxySettings>;

@@ -6,19 +6,12 @@ import { text } from "node:stream/consumers";
 import { connect } from "node:tls";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { PASSTHROUGH_ROLES } from "../../src/roles/dev/passthrough.ts";
 import type { Town } from "../../src/roles/dev/town.ts";
 import type { Answer } from "../../src/wire/answer.ts";
 import { describeWith } from "../support/tools.ts";
 import { eventually, foundTown, GATEWAY, settingsWithCertificates } from "../support/town.ts";
 
-const ROLES = [
-  "sd-1",
-  "public-proxy-1",
-  "public-proxy-eps-1",
-  "private-proxy-eps-1",
-  "private-proxy-1",
-  "hd-1",
-];
 const DOMAIN = "test.internal-server.local";
 
 describeWith(["curl"], "a server inside, behind a private and a public proxy", () => {
@@ -29,7 +22,7 @@ describeWith(["curl"], "a server inside, behind a private and a public proxy", (
   beforeAll(async () => {
     settings = await settingsWithCertificates();
     town = await foundTown(settings.folder);
-    await Promise.all(ROLES.map((role) => town.start(role)));
+    await Promise.all(PASSTHROUGH_ROLES.map((role) => town.start(role)));
     await town.setUp();
     inside = createServer(async (request, reply) => {
       reply.setHeader("content-type", "application/json");
@@ -104,7 +97,7 @@ describeWith(["curl"], "a server inside, behind a private and a public proxy", (
     expect(privately).toEqual({ result: [{ ...listed, proxy: "public-proxy-1.ga" }] });
   });
 
-  it.each(ROLES)("is reached again within 5 s of a crash of %s", async (role) => {
+  it.each(PASSTHROUGH_ROLES)("is reached again within 5 s of a crash of %s", async (role) => {
     await town.stop(role, "SIGKILL");
     await town.start(role);
     await eventually(5_000, async () => expect(JSON.parse(await curl())).toHaveProperty("url"));

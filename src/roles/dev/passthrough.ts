@@ -10,7 +10,7 @@ import { GATEWAY, startTown, story } from "./demo.ts";
 import { heading, say, step } from "./steps.ts";
 import type { Town } from "./town.ts";
 
-const ROLES = [
+export const PASSTHROUGH_ROLES = [
   "sd-1",
   "public-proxy-1",
   "public-proxy-eps-1",
@@ -26,7 +26,7 @@ const INTERNAL = 7777;
 /** Shows TLS passthrough: an HTTPS client reaches a server inside, by the name it asks for. */
 export async function demoPassthrough(settings: string, signal: AbortSignal): Promise<void> {
   await using scope = new Scope(signal);
-  const town = await startTown(settings, ROLES, { keep: false, scope });
+  const town = await startTown(settings, PASSTHROUGH_ROLES, { keep: false, scope });
   const inside = await serveInside(town.port(INTERNAL));
   scope.defer(() => inside.closeAllConnections());
   scope.defer(() => inside.close());

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   connect,
   createSecureContext,
@@ -16,6 +17,7 @@ import type { TlsSettings } from "./settings.ts";
 import { Holdings, sourceOf } from "./source.ts";
 
 const HANDSHAKE_MS = 10_000;
+const POLL_MS = 10;
 /** Handshakes that one source may have under way; past that its connections are closed unread. */
 const HANDSHAKES_PER_SOURCE_MAX = 256;
 
@@ -91,6 +93,8 @@ function remember(socket: TLSSocket): TLSSocket {
 type TlsAcceptor = AsyncDisposable & {
   /** Takes over a socket, whoever dialled it, and plays the server's part in a handshake on it. */
   accept(socket: Duplex): void;
+  /** Resolves once all its sockets have been closed by those who own them, or after `ms`. */
+  emptied(ms: number): Promise<void>;
 };
 
 /**
@@ -140,6 +144,10 @@ export function acceptTls(
       });
       socket.on("error", () => {}); // told by the TLS socket above it
       server.emit("connection", socket);
+    },
+    async emptied(ms) {
+      for (const until = Date.now() + ms; open.size > 0 && Date.now() < until; )
+        await sleep(POLL_MS);
     },
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();

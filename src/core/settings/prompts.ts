@@ -10,6 +10,7 @@ export class Prompts implements Disposable {
   #lines: Interface | undefined;
   #answers: AsyncIterator<string> | undefined;
   #hidden = false;
+  #ended = false;
   readonly #input: NodeJS.ReadableStream & { isTTY?: boolean | undefined };
   readonly #output: NodeJS.WritableStream;
 
@@ -25,8 +26,12 @@ export class Prompts implements Disposable {
   async ask(question: string, { hidden }: { hidden: boolean }): Promise<string | undefined> {
     this.#lines ??= this.#open();
     this.#answers ??= this.#lines[Symbol.asyncIterator]();
-    this.#lines.setPrompt(question);
-    this.#lines.prompt();
+    // Behind the end of the input there is nobody to prompt, and lines that came before it still count.
+    if (this.#ended) this.#output.write(question);
+    else {
+      this.#lines.setPrompt(question);
+      this.#lines.prompt();
+    }
     this.#hidden = hidden;
     const { value, done } = await this.#answers.next();
     this.#hidden = false;
@@ -44,6 +49,9 @@ export class Prompts implements Disposable {
     });
     const terminal = this.#input.isTTY === true;
     const lines = createInterface({ input: this.#input, output: screen, terminal, historySize: 0 });
+    lines.on("close", () => {
+      this.#ended = true;
+    });
     return lines.on("SIGINT", () => {
       lines.close();
       process.kill(process.pid, "SIGINT");

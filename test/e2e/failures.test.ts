@@ -82,3 +82,26 @@ describe("a demo that fails", () => {
     }
   });
 });
+
+describe("a demo that is kept", () => {
+  it("ends with 0, says how to go on and how to stop, and has what it says running", async () => {
+    const demo = spawnSync(
+      process.execPath,
+      ["dist/bin/dev.js", "demo", "--keep", "--settings", settings.folder],
+      { encoding: "utf8", timeout: 60_000 },
+    );
+    const [, list = "", folder = ""] =
+      /^ {2}kill ([\d ]+) && rm -r (\S+)$/m.exec(demo.stdout) ?? [];
+    const pids = list.split(" ").map(Number);
+    try {
+      expect(demo.stderr).toBe("");
+      expect(demo.status).toBe(0);
+      expect(demo.stdout).toMatch(/curl --cert \S+hd-1\.crt/);
+      expect(pids).toHaveLength(5);
+      for (const pid of pids) expect(() => process.kill(pid, 0)).not.toThrow();
+    } finally {
+      for (const pid of pids) process.kill(pid, "SIGTERM");
+      if (folder) await rm(folder, { recursive: true });
+    }
+  });
+});

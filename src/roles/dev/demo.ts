@@ -34,6 +34,7 @@ export async function demo(
   if (keep) {
     heading("The circuit, as the proxy tells it while it is open");
     say(story(await circuit(town, "circuit open")));
+    town.leaveRunning();
     return explainKept(town);
   }
   await step("hd-1 stopped, so that the circuit ends", () => town.stop("hd-1"));

@@ -46,7 +46,6 @@ export class Program {
       this.#over = true;
     });
     closeSync(log);
-    if (keep) this.#child.unref();
   }
 
   get pid(): number {
@@ -84,6 +83,11 @@ export class Program {
       }
       await sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
+  }
+
+  /** Lets this process end although that one goes on. */
+  release(): void {
+    this.#child.unref();
   }
 
   /** Asks it to stop, insists after a while, and resolves with its exit code once it is gone. */

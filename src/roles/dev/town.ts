@@ -32,6 +32,7 @@ export class Town implements AsyncDisposable {
   readonly #keep: boolean;
   readonly #programs = new Map<string, Program>();
   readonly #signal: AbortSignal;
+  #left = false;
 
   private constructor(
     folder: string,
@@ -162,8 +163,14 @@ export class Town implements AsyncDisposable {
     });
   }
 
+  /** From now on the town outlives whoever founded it, who must have asked to keep it. */
+  leaveRunning(): void {
+    this.#left = true;
+    for (const program of this.#programs.values()) program.release();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#keep) return;
+    if (this.#left) return;
     await Promise.all([...this.#programs.values()].map((program) => program.stop()));
     await rm(this.folder, { recursive: true, force: true });
   }

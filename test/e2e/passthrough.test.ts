@@ -1,6 +1,8 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { connect } from "node:tls";
@@ -95,6 +97,74 @@ describeWith(["curl"], "a server inside, behind a private and a public proxy", (
       { method: "private-proxy-1.ga.getAnnouncements" },
     );
     expect(privately).toEqual({ result: [{ ...listed, proxy: "public-proxy-1.ga" }] });
+  });
+
+  /** Runs the private proxy with other settings for as long as the work takes. */
+  async function withPrivateProxy(
+    change: (text: string) => string,
+    work: () => Promise<void>,
+  ): Promise<void> {
+    const file = join(town.settings("private-proxy-1"), "001_default.yml");
+    const before = await readFile(file, "utf8");
+    expect(change(before), "the change must change something").not.toBe(before);
+    const restart = async (text: string): Promise<void> => {
+      await town.stop("private-proxy-1");
+      await writeFile(file, text);
+      await town.start("private-proxy-1");
+    };
+    await restart(change(before));
+    await work().finally(() => restart(before));
+  }
+
+  it("may end TLS itself, and then the bytes pass untouched", async () => {
+    const [cert, key] = await Promise.all(
+      ["crt", "key"].map((end) => readFile(join(town.certs, `internal-server.${end}`))),
+    );
+    const secure = createSecureServer({ cert, key }, (_, reply) => reply.end("end to end"));
+    secure.listen(0, "127.0.0.1");
+    await once(secure, "listening");
+    const { port } = secure.address() as { port: number };
+    const untouched = (text: string): string =>
+      text
+        .replace(/^ {4}tls:\n( {6}.*\n)+/m, "")
+        .replace(/address: "localhost:\d+"/, `address: "localhost:${port}"`);
+    try {
+      await withPrivateProxy(untouched, async () => {
+        expect(await eventually(5_000, () => curl())).toBe("end to end");
+        await town.said("private-proxy-1", "done", ({ door }) => door === "announced");
+      });
+    } finally {
+      secure.closeAllConnections();
+      secure.close();
+    }
+  });
+
+  it("may be a JSON-RPC service, whose callers get their own ids back", async () => {
+    const service = createServer(async (request, reply) => {
+      const { method, params, id } = JSON.parse(await text(request));
+      reply.end(JSON.stringify({ jsonrpc: "2.0", result: { method, params, id }, id }));
+    });
+    service.listen(0, "127.0.0.1");
+    await once(service, "listening");
+    const { port } = service.address() as { port: number };
+    const client = `    jsonrpc_client:\n      endpoint: "http://localhost:${port}/jsonrpc"\n`;
+    const jsonrpc = (text: string): string =>
+      text.replace(/^ {2}internal_endpoint:\n/m, `$&${client}`);
+    try {
+      await withPrivateProxy(jsonrpc, async () => {
+        const call = JSON.stringify({ jsonrpc: "2.0", method: "add", params: { a: 1 }, id: 5 });
+        const type = ["--header", "Content-Type: application/json"];
+        const answer = await eventually(5_000, () => curl(...type, "--data", call));
+        expect(JSON.parse(answer)).toEqual({
+          jsonrpc: "2.0",
+          result: { method: "add", params: { a: 1 }, id: "n:5" },
+          id: 5,
+        });
+      });
+    } finally {
+      service.closeAllConnections();
+      service.close();
+    }
   });
 
   it.each(PASSTHROUGH_ROLES)("is reached again within 5 s of a crash of %s", async (role) => {

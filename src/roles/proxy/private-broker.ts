@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { Backoff, Deadline } from "../../core/deadline.ts";
 import { explain, Fault } from "../../core/fault.ts";
@@ -71,7 +72,7 @@ export class PrivateBroker {
         for (const each of announcements.list()) await this.#pass(each, signal);
         failing = false;
         backoff.reset();
-        await pause(AGAIN_MS, signal);
+        await sleep(AGAIN_MS, undefined, { signal });
       } catch (reason) {
         if (signal.aborted) return;
         if (!failing) log.warn({ reason: explain(reason) }, "announcing failed, trying again");
@@ -140,18 +141,4 @@ export class PrivateBroker {
       log.warn({ domain, reason: explain(reason) }, "a connection could not be fetched");
     }
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        resolve();
-      },
-      { once: true },
-    );
-  });
 }

@@ -9,11 +9,14 @@ import { resolveEndpoint } from "../net/dial.ts";
 import { connectTls, type Leaf, leafOf, type TlsMaterial } from "../net/tls.ts";
 import { GrpcConnection, SpentFault } from "../rpc/grpc/client.ts";
 import { fromWire } from "../rpc/grpc/messages.ts";
+import { type Address, formatAddress } from "../wire/address.ts";
 import type { Answer } from "../wire/answer.ts";
+import { REQUEST_ID_SIZE, requestOf, withRequest } from "../wire/call-id.ts";
 import { isObject, type JsonObject } from "../wire/json.ts";
 import { toStruct } from "../wire/struct.ts";
 import { noMatch, pinnedNames } from "./identity.ts";
 import { type Route, routeTo } from "./route.ts";
+import { Timings } from "./timings.ts";
 
 /** Original servers hang up on a connection after 60 s without calls; ours are closed before that. */
 const IDLE_MS = 50_000;
@@ -30,7 +33,10 @@ type PeersOptions = {
 /** Where to dial, what to show there, and whether circuits through there last. */
 type Way = { endpoint: string; token: Buffer | undefined; lasting: boolean };
 
-type PeerCall = { operator: string; method: string; call: string; params: JsonObject };
+type PeerCall = Address & { params: JsonObject; timings: Timings };
+
+/** What a connection is opened for. */
+type Need = { request: string; timings: Timings };
 
 /** A connection that is kept, and what it is kept for. */
 export type Peer = {
@@ -64,16 +70,18 @@ export class Peers implements AsyncDisposable {
   }
 
   /** Calls another operator. A call that certainly did not run because the connection was gone is tried once more. */
-  async call({ operator, method, call, params }: PeerCall, signal: AbortSignal): Promise<Answer> {
-    const request = {
+  async call(call: PeerCall, signal: AbortSignal): Promise<Answer> {
+    const { operator, method, params, timings } = call;
+    const message = {
       method: `${operator}.${method}`,
-      id: `${operator}.${method}(${call})`,
+      id: formatAddress(call),
       params: toStruct(params),
       clientName: this.#options.self,
     };
+    const request = requestOf(call.call) ?? nanoid(REQUEST_ID_SIZE);
     const once = (): Promise<Answer> =>
-      this.use(operator, signal, async ({ connection }) =>
-        fromWire(await connection.call(request, signal)),
+      this.use(operator, { request, timings }, signal, ({ connection }) =>
+        timings.measure("call", async () => fromWire(await connection.call(message, signal))),
       );
     return await once().catch((reason) => {
       if (reason instanceof SpentFault) return once();
@@ -84,10 +92,11 @@ export class Peers implements AsyncDisposable {
   /** Lends the connection to an operator, opening it if there is none. */
   async use<T>(
     operator: string,
+    need: Need,
     signal: AbortSignal,
     work: (peer: Peer) => Promise<T>,
   ): Promise<T> {
-    const peer = await this.#peer(operator, signal);
+    const peer = await this.#peer(operator, need, signal);
     peer.users += 1;
     clearTimeout(peer.timer);
     try {
@@ -110,17 +119,17 @@ export class Peers implements AsyncDisposable {
     for (const [operator, peer] of this.#kept) this.#close(operator, peer);
   }
 
-  async #peer(operator: string, signal: AbortSignal): Promise<Peer> {
+  async #peer(operator: string, need: Need, signal: AbortSignal): Promise<Peer> {
     const kept = this.#kept.get(operator);
     if (kept?.connection.usable && this.isCurrent(operator, kept)) return kept;
     if (kept) this.#kept.delete(operator);
     if (kept?.users === 0) this.#close(operator, kept);
-    return await orAbort(this.#opening.get(operator) ?? this.#open(operator), signal);
+    return await orAbort(this.#opening.get(operator) ?? this.#open(operator, need), signal);
   }
 
   /** Opens a connection for all who ask for it meanwhile, whether the first of them gives up or not. */
-  #open(operator: string): Promise<Peer> {
-    const opening = this.#connect(operator)
+  #open(operator: string, need: Need): Promise<Peer> {
+    const opening = this.#connect(operator, need)
       .then((peer) => {
         if (peer.lasting) this.#kept.set(operator, peer);
         this.#closeAfter(operator, peer, IDLE_MS);
@@ -150,48 +159,55 @@ export class Peers implements AsyncDisposable {
     peer.connection.close();
   }
 
-  async #connect(operator: string): Promise<Peer> {
+  async #connect(operator: string, { request, timings }: Need): Promise<Peer> {
     using deadline = new Deadline(OPEN_MS, `reaching ${operator}`, this.#stop.signal);
     const route = routeTo(this.#directory.entry(operator));
     if (!route) {
       throw new Fault("unreachable", `the directory names no usable gRPC server for ${operator}`);
     }
-    const { endpoint, token, lasting } = await this.#way(operator, route, deadline.signal);
+    const { endpoint, token, lasting } =
+      route.proxy === ""
+        ? { endpoint: route.address, token: undefined, lasting: true }
+        : await timings.measure("rendezvous", () =>
+            this.#askProxy(operator, route, request, deadline.signal),
+          );
     const address = await orAbort(resolveEndpoint(endpoint), deadline.signal);
+    const begun = performance.now();
     const connection = new GrpcConnection({ endpoint: address, name: operator }, async (socket) => {
       const { secure, leaf } = await this.#secure(operator, socket, token);
       peer.leaf = leaf;
+      timings.add("connect", performance.now() - begun);
       return secure;
     });
     const peer: Peer = { connection, route: JSON.stringify(route), lasting, users: 0 };
-    this.#log.debug({ operator, endpoint, proxy: route.proxy }, "dialling a peer");
+    this.#log.debug({ operator, endpoint, proxy: route.proxy, request }, "dialling a peer");
     return peer;
   }
 
-  async #way(operator: string, route: Route, signal: AbortSignal): Promise<Way> {
-    const { address, proxy } = route;
-    if (proxy === "") return { endpoint: address, token: undefined, lasting: true };
+  /** Asks the proxy of an operator to bring us together (eps-protocol 6.2). */
+  async #askProxy(
+    operator: string,
+    { proxy }: Route,
+    request: string,
+    signal: AbortSignal,
+  ): Promise<Way> {
     if (!this.#options.use_proxy) {
       throw new Fault("unreachable", `${operator} is only reachable via ${proxy}, useProxy is off`);
     }
-    const proxyRoute = routeTo(this.#directory.entry(proxy));
-    if (!proxyRoute || proxyRoute.internal || proxyRoute.proxy !== "") {
+    const route = routeTo(this.#directory.entry(proxy));
+    if (!route || route.internal || route.proxy !== "") {
       throw new Fault(
         "unreachable",
         `${proxy}, the proxy of ${operator}, cannot be dialled itself`,
       );
     }
-    return await this.#askProxy(proxy, operator, signal);
-  }
-
-  /** Asks a proxy to bring us together with an operator behind it (eps-protocol 6.2). */
-  async #askProxy(proxy: string, operator: string, signal: AbortSignal): Promise<Way> {
     const answer = await this.call(
       {
         operator: proxy,
         method: "requestConnection",
-        call: nanoid(16),
+        call: withRequest(nanoid(), request),
         params: { to: operator, channel: "grpc_server" },
+        timings: new Timings(),
       },
       signal,
     );

@@ -19,12 +19,13 @@ import { ConnectedClient } from "./connected-client.ts";
 
 const DIAL_IN_MS = 5_000;
 const ANNOUNCEMENT_MS = 10_000;
+/** How long a caller is kept waiting while we do not know the directory yet. */
+const READY_MS = 30_000;
 
 type Dependencies = {
   self: string;
   broker: Broker;
   directory: Directory;
-  call_timeout_ms: number;
   log: Log;
 };
 
@@ -99,15 +100,15 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
   }
 
   async #answer(request: WireRequest, leaf: Leaf, hungUp: AbortSignal): Promise<WireResponse> {
-    const { broker, directory, call_timeout_ms } = this.#deps;
-    using deadline = new Deadline(call_timeout_ms, `the call of ${request.method}`, hungUp);
-    await directory.ready(deadline.signal);
+    const { broker, directory } = this.#deps;
+    using patience = new Deadline(READY_MS, "the directory", hungUp);
+    await directory.ready(patience.signal);
     const names = pinnedNames(directory, leaf);
     const caller = request.clientName === "" ? names[0] : request.clientName;
     if (!caller || !names.includes(caller))
       throw new Fault("forbidden", noMatch(leaf, names, caller));
     const message = { address: addressOf(request), params: fromStruct(request.params), caller };
-    return toWire(request.id, await broker.deliver(message, deadline.signal));
+    return toWire(request.id, await broker.deliver(message, hungUp));
   }
 
   #register(stream: ReverseStream, leaf: Leaf): void {

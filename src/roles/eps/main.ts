@@ -1,3 +1,4 @@
+import type { Registry } from "prom-client";
 import { Broker } from "../../broker/broker.ts";
 import type { Channel } from "../../broker/channel.ts";
 import { GrpcClientChannel } from "../../broker/channels/grpc-client.ts";
@@ -5,7 +6,9 @@ import { GrpcServerChannel } from "../../broker/channels/grpc-server.ts";
 import { JsonrpcClientChannel } from "../../broker/channels/jsonrpc-client.ts";
 import { openGateway } from "../../broker/channels/jsonrpc-server.ts";
 import { StdoutChannel } from "../../broker/channels/stdout.ts";
+import { BrokerEvents } from "../../broker/events.ts";
 import { answerInternally, type DialIn } from "../../broker/internal.ts";
+import { Later } from "../../broker/later.ts";
 import { Peers } from "../../broker/peers.ts";
 import { ReverseStreams } from "../../broker/reverse-streams.ts";
 import type { GrpcClientSettings } from "../../broker/settings.ts";
@@ -28,22 +31,25 @@ import type { EpsSettings } from "./settings.ts";
  */
 export async function runEndpoint(
   settings: EpsSettings,
-  { log }: { log: Log },
+  { log, metrics }: { log: Log; metrics: Registry },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
   const { name: self, channels } = settings;
   const call_timeout_ms = settings.call_timeout * 1_000;
+  const respond_timeout_ms = settings.respond_timeout * 1_000;
   const directory = scope.use(await openDirectory(settings.directory, { log }));
-  const broker = new Broker({ self, directory });
-  const deps = { self, broker, directory, call_timeout_ms, log };
+  const events = new BrokerEvents({ log, metrics });
+  const broker = new Broker({ self, call_timeout_ms, respond_timeout_ms }, { directory, events });
+  const later = new Later({ respond_timeout_ms }, scope.signal);
+  const deps = { self, broker, directory, later, log };
   const ways: Partial<Record<ChannelType, Channel>> = {};
 
   const screen = find("stdout", channels)?.settings;
   if (screen) ways.stdout = new StdoutChannel({ self });
   const backend = find("jsonrpc_client", channels)?.settings;
   if (backend) {
-    ways.jsonrpc_client = scope.use(await JsonrpcClientChannel.open(backend, { self }));
+    ways.jsonrpc_client = scope.use(await JsonrpcClientChannel.open(backend, deps));
   }
   const out = find("grpc_client", channels)?.settings;
   const peers = out && scope.use(await openPeers(out, deps));
@@ -57,7 +63,7 @@ export async function runEndpoint(
     if (way) broker.add(way);
   }
   const dialIn: DialIn | undefined = server && ((...invitation) => server.dialIn(...invitation));
-  answerInternally(broker, { self, version: VERSION, directory, dialIn });
+  answerInternally(broker, { self, version: VERSION, directory, later, dialIn });
 
   const desk = find("jsonrpc_server", channels)?.settings;
   const gateway = desk && (await openGateway(desk, deps));

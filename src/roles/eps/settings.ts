@@ -14,5 +14,7 @@ export const EpsSettings = z.strictObject({
   signing: optional(SigningSettings),
   /** How long a call may take before its caller is told that nobody answered. Ours. */
   call_timeout: defaultTo(60, seconds(0.1, 3_600)),
+  /** How long a service that has acknowledged a call may take to respond, and its caller waits. Ours. */
+  respond_timeout: defaultTo(600, seconds(0.1, 7 * 24 * 3_600)),
 });
 export type EpsSettings = z.infer<typeof EpsSettings>;

@@ -11,6 +11,10 @@ const CALL_MS = 30_000;
 const CONNECT_MS = 5_000;
 const ANSWER_MAX = 64 * 1024 * 1024;
 
+/** RFC 9110, 15.3.3: taken, and not yet done. */
+const ACCEPTED = 202;
+
+type CallOptions = { signal?: AbortSignal; timeout_ms?: number };
 type JsonrpcCall = { method: string; params: JsonObject; id?: string };
 
 /** Calls a JSON-RPC server over HTTP and keeps the connection for the next call. */
@@ -46,10 +50,15 @@ export class JsonrpcClient implements AsyncDisposable {
    * Posts one call and brings back the answer, even an error answer. Throws `unreachable` or
    * `timeout` (after `timeout_ms`) if there is none.
    */
-  async call(
+  async call(call: JsonrpcCall, options: CallOptions = {}): Promise<Answer> {
+    return (await this.ask(call, options)) ?? { result: null };
+  }
+
+  /** As `call`, but undefined if the other side only acknowledges the call: HTTP status 202 and no result. */
+  async ask(
     { method, params, id = "" }: JsonrpcCall,
-    { signal, timeout_ms = CALL_MS }: { signal?: AbortSignal; timeout_ms?: number } = {},
-  ): Promise<Answer> {
+    { signal, timeout_ms = CALL_MS }: CallOptions = {},
+  ): Promise<Answer | undefined> {
     using deadline = new Deadline(timeout_ms, `${method} at ${this.#where}`, signal);
     try {
       const response = await request(this.#endpoint, {
@@ -61,7 +70,11 @@ export class JsonrpcClient implements AsyncDisposable {
         headers: { "content-type": "application/json", accept: "application/json" },
         body: JSON.stringify({ jsonrpc: "2.0", method, params, id }),
       });
-      return parseResponse(JSON.parse(await bounded(response.body)));
+      const text = await bounded(response.body);
+      const acknowledged = response.statusCode === ACCEPTED;
+      if (acknowledged && text.trim() === "") return undefined;
+      const answer = parseResponse(JSON.parse(text));
+      return acknowledged && "result" in answer && answer.result === null ? undefined : answer;
     } catch (cause) {
       if (deadline.signal.aborted) throw deadline.signal.reason;
       if (cause instanceof Fault) throw cause;

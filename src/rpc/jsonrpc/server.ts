@@ -21,8 +21,11 @@ const HANDSHAKE_MS = 10_000;
 const STREAMS_MAX = 1_000;
 const CONNECTIONS_MAX = 10_000;
 
+/** Header fields for the reply, which whoever answers may fill in. Names are in lower case. */
+export type ReplyHeaders = Record<string, string>;
+
 /** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
-type Serve = (request: Request, signal: AbortSignal) => Promise<Answer>;
+type Serve = (request: Request, signal: AbortSignal, headers: ReplyHeaders) => Promise<Answer>;
 
 /**
  * JSON-RPC over HTTP/1.1 and, with TLS, HTTP/2 (eps-protocol 5.1): one request a POST, every error
@@ -109,7 +112,9 @@ async function makeService(
     try {
       const parsed = parseRequest(parseBody(request));
       id = parsed.id ?? null;
-      const answer = await serve(parsed, gone);
+      const headers: ReplyHeaders = {};
+      const answer = await serve(parsed, gone, headers);
+      reply.headers(headers);
       return send(reply, "error" in answer ? 400 : 200, answer, id);
     } catch (reason) {
       const fault = Fault.from(reason);

@@ -1,8 +1,11 @@
+import { Registry } from "prom-client";
 import { describe, expect, it } from "vitest";
 import { Broker } from "../../../src/broker/broker.ts";
 import type { Call, Channel } from "../../../src/broker/channel.ts";
+import { BrokerEvents } from "../../../src/broker/events.ts";
 import { aborted } from "../../../src/core/deadline.ts";
 import { Fault } from "../../../src/core/fault.ts";
+import { silent } from "../../../src/core/log.ts";
 import type { Answer } from "../../../src/wire/answer.ts";
 import type { JsonObject } from "../../../src/wire/json.ts";
 import { MemoryDirectory, operator, service } from "../../support/directory.ts";
@@ -39,6 +42,13 @@ class Reaching implements Channel {
   }
 }
 
+const TIMES = { call_timeout_ms: 60_000, respond_timeout_ms: 60_000 };
+
+function hd2Broker(directory: MemoryDirectory, times: Partial<typeof TIMES> = {}): Broker {
+  const events = new BrokerEvents({ log: silent, metrics: new Registry() });
+  return new Broker({ self: "hd-2", ...TIMES, ...times }, { directory, events });
+}
+
 /** hd-2's broker. Health departments may call `add` and `_ping`; hd-1 is one, lab-1 is none. */
 function hd2(...channels: Channel[]) {
   const directory = new MemoryDirectory(
@@ -46,7 +56,7 @@ function hd2(...channels: Channel[]) {
     operator("hd-2", { services: [service("health-departments", "add", "_ping")] }),
     operator("lab-1", { groups: ["labs"] }),
   );
-  const broker = new Broker({ self: "hd-2", directory });
+  const broker = hd2Broker(directory);
   for (const channel of channels) broker.add(channel);
   return { broker, directory };
 }
@@ -130,7 +140,7 @@ describe("the broker", () => {
 
     it("everything while its own entry is missing", async () => {
       const directory = new MemoryDirectory(operator("hd-1"));
-      const broker = new Broker({ self: "hd-2", directory });
+      const broker = hd2Broker(directory);
       await expect(broker.deliver(message("hd-1"), never)).rejects.toMatchObject({
         fault: "not_found",
         message: expect.stringContaining("our own name 'hd-2'"),

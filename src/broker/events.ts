@@ -1,0 +1,76 @@
+import { Histogram, type Registry } from "prom-client";
+import { FAULTS, Fault } from "../core/fault.ts";
+import type { Log } from "../core/log.ts";
+import type { Address } from "../wire/address.ts";
+import type { Answer } from "../wire/answer.ts";
+import { requestOf } from "../wire/call-id.ts";
+import { isObject } from "../wire/json.ts";
+
+/** Names come from strangers, who may make them as long as a message. */
+const NAME_MAX = 200;
+
+type Called = { readonly address: Address; readonly caller: string };
+type Labels = "channel" | "outcome";
+
+/** How a call ended: with a result, with an error of the service that was called, or with a fault. */
+type Outcome = "ok" | "declined" | keyof typeof FAULTS;
+
+/** Tells of calls: one line for each in the log, and in the metrics how many, how they ended and how fast. */
+export class BrokerEvents {
+  readonly #log: Log;
+  readonly #seconds: Histogram<Labels>;
+
+  constructor({ log, metrics }: { log: Log; metrics: Registry }) {
+    this.#log = log;
+    this.#seconds = new Histogram({
+      name: "eps_call_seconds",
+      help: "Calls that ended here, by the channel that carried them and by how they ended",
+      labelNames: ["channel", "outcome"],
+      buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100],
+      registers: [metrics],
+    });
+  }
+
+  /** A call begins. Whoever carries it out says by which channel, and how it ended. */
+  call({ address, caller }: Called): CallStory {
+    const begun = performance.now();
+    return new CallStory((channel, outcome) => {
+      const ms = performance.now() - begun;
+      this.#seconds.observe({ channel, outcome }, ms / 1_000);
+      const { operator, method, call } = address;
+      const story = {
+        request: requestOf(call) ?? call.slice(0, NAME_MAX),
+        call: `${operator}.${method}`.slice(0, NAME_MAX),
+        caller,
+        channel,
+        outcome,
+        ms: Math.round(ms * 100) / 100,
+      };
+      this.#log.info(story, "call");
+    });
+  }
+}
+
+export class CallStory {
+  /** The type of the channel that carries the call; `none` as long as there is none. */
+  channel = "none";
+  readonly #tell: (channel: string, outcome: Outcome) => void;
+
+  constructor(tell: (channel: string, outcome: Outcome) => void) {
+    this.#tell = tell;
+  }
+
+  answered(answer: Answer | undefined): void {
+    this.#tell(this.channel, answer && "error" in answer ? outcomeOf(answer.error.data) : "ok");
+  }
+
+  failed(reason: unknown): void {
+    this.#tell(this.channel, Fault.from(reason).fault);
+  }
+}
+
+/** Our own error answers carry the name of the fault. */
+function outcomeOf(data: unknown): Outcome {
+  const fault = isObject(data) ? data["fault"] : undefined;
+  return typeof fault === "string" && Object.hasOwn(FAULTS, fault) ? (fault as Outcome) : "declined";
+}

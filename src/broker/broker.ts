@@ -142,12 +142,13 @@ export class Broker {
    */
   async #pickUp({ address, caller }: Call, hungUp: AbortSignal): Promise<Answer | undefined> {
     const { operator } = address;
+    const request = requestOf(address.call) ?? nanoid(REQUEST_ID_SIZE);
     const backoff = new Backoff();
     let patience_ms = REACHABLE_AGAIN_MS;
+    this.#events.unanswered(address);
     for (const begun = performance.now(); performance.now() - begun < patience_ms; ) {
       using deadline = new Deadline(PICK_UP_MS, `picking up from ${operator}`, hungUp);
       try {
-        const request = requestOf(address.call) ?? nanoid(REQUEST_ID_SIZE);
         const question: Call = {
           address: { operator, method: PICK_UP, call: withRequest(nanoid(), request) },
           params: { id: formatAddress(address) },

@@ -31,24 +31,29 @@ export class BrokerEvents {
     });
   }
 
+  /** A call was sent and nothing came back: its connection broke, or its time was up. */
+  unanswered(address: Address): void {
+    this.#log.info(named(address), "call unanswered, asking what became of it");
+  }
+
   /** A call begins. Whoever carries it out says by which channel, and how it ended. */
   call({ address, caller }: Called): CallStory {
     const begun = performance.now();
     return new CallStory((channel, outcome) => {
       const ms = performance.now() - begun;
       this.#seconds.observe({ channel, outcome }, ms / 1_000);
-      const { operator, method, call } = address;
-      const story = {
-        request: requestOf(call) ?? call.slice(0, NAME_MAX),
-        call: `${operator}.${method}`.slice(0, NAME_MAX),
-        caller,
-        channel,
-        outcome,
-        ms: Math.round(ms * 100) / 100,
-      };
-      this.#log.info(story, "call");
+      const rounded = Math.round(ms * 100) / 100;
+      this.#log.info({ ...named(address), caller, channel, outcome, ms: rounded }, "call");
     });
   }
+}
+
+/** What a call is called in the log: the request it belongs to, which all its hops know, and what it asks. */
+function named({ operator, method, call }: Address): { request: string; call: string } {
+  return {
+    request: requestOf(call) ?? call.slice(0, NAME_MAX),
+    call: `${operator}.${method}`.slice(0, NAME_MAX),
+  };
 }
 
 export class CallStory {
@@ -72,5 +77,7 @@ export class CallStory {
 /** Our own error answers carry the name of the fault. */
 function outcomeOf(data: unknown): Outcome {
   const fault = isObject(data) ? data["fault"] : undefined;
-  return typeof fault === "string" && Object.hasOwn(FAULTS, fault) ? (fault as Outcome) : "declined";
+  return typeof fault === "string" && Object.hasOwn(FAULTS, fault)
+    ? (fault as Outcome)
+    : "declined";
 }

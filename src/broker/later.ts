@@ -9,7 +9,9 @@ import type { Answer } from "../wire/answer.ts";
 export const PICK_UP = "_pickUp";
 /** What it answers: the answer, or that the service has promised one. */
 export const PickedUp = z.object({
-  answer: z.union([z.object({ result: z.json() }), z.object({ error: z.looseObject({}) })]).nullish(),
+  answer: z
+    .union([z.object({ result: z.json() }), z.object({ error: z.looseObject({}) })])
+    .nullish(),
   pending: z.boolean().nullish(),
 });
 

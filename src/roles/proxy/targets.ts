@@ -15,8 +15,11 @@ import type { PrivateProxySettings } from "./settings.ts";
 const DIAL_MS = 5_000;
 const BODY_MAX = 4 * 1024 * 1024;
 
+/** What a connection is for: the domain that its client asks for, and the request it belongs to. */
+export type Visit = { readonly domain: string; readonly request: string };
+
 /** Where connections for announced domains go. From `take` on the socket is the target's to close. */
-export type Target = AsyncDisposable & { take(socket: Socket, domain: string): Promise<void> };
+export type Target = AsyncDisposable & { take(socket: Socket, visit: Visit): Promise<void> };
 
 type Dependencies = { circuits: Circuits; log: Log };
 
@@ -52,7 +55,7 @@ function passThrough(
   { name, circuits }: { name: string; circuits: Circuits },
 ): Target {
   return {
-    async take(socket, domain) {
+    async take(socket, { domain, request }) {
       using deadline = new Deadline(DIAL_MS, `dialling ${address}`);
       const arrived_at = Date.now();
       try {
@@ -60,7 +63,7 @@ function passThrough(
         inner.on("error", () => {}); // an error is followed by a close, which the splice sees
         const door = "announced";
         circuits.add({
-          names: { caller: domain, callee: name },
+          names: { caller: domain, callee: name, request },
           legs: {
             caller: { door, socket, arrived_at },
             callee: { door, socket: inner, arrived_at: Date.now() },

@@ -11,6 +11,7 @@ import { ReverseStreams } from "../../broker/reverse-streams.ts";
 import type { GrpcClientSettings } from "../../broker/settings.ts";
 import { aborted } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { VERSION } from "../../core/version.ts";
 import type { Directory } from "../../directory/directory.ts";
@@ -28,7 +29,7 @@ import type { EpsSettings } from "./settings.ts";
  */
 export async function runEndpoint(
   settings: EpsSettings,
-  { log }: { log: Log },
+  { log, metrics }: { log: Log; metrics: Metrics },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
@@ -65,7 +66,7 @@ export async function runEndpoint(
   scope.defer(() =>
     Promise.all([gateway?.[Symbol.asyncDispose](), reverse?.[Symbol.asyncDispose]()]),
   );
-  if (settings.metrics) scope.use(await openMetricsServer(settings.metrics));
+  if (settings.metrics) scope.use(await openMetricsServer(settings.metrics, { metrics }));
 
   log.info({ operator: self, channels: channels.map(({ type }) => type) }, "ready");
   await aborted(scope.signal);

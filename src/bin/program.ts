@@ -1,7 +1,7 @@
 import { Command, Option } from "commander";
-import { Registry } from "prom-client";
 import type { z } from "zod";
 import { LEVELS, type Log, openLog } from "../core/log.ts";
+import { type Metrics, openMetrics } from "../core/metrics.ts";
 import { run } from "../core/run.ts";
 import { loadSettings } from "../core/settings/load.ts";
 import { VERSION } from "../core/version.ts";
@@ -43,7 +43,7 @@ export function program(name: string, description: string, examples: string): Co
 /** A settings schema and the environment variable that names the folders to read. */
 type Source<S extends z.ZodType> = { schema: S; variable: string };
 
-type RoleDeps = { log: Log; metrics: Registry; mayDrain: (ms: number) => void };
+type RoleDeps = { log: Log; metrics: Metrics; mayDrain: (ms: number) => void };
 
 /** Runs a server: reads its settings, opens its log, and keeps it until it is asked to leave. */
 export async function serve<S extends z.ZodType>(
@@ -56,7 +56,7 @@ export async function serve<S extends z.ZodType>(
     const { settings, warnings } = await loadSettings(schema, variable);
     const log = openLog({ service: rootName(command), level, format });
     for (const warning of warnings) log.warn(warning);
-    await role(settings, { log, metrics: new Registry(), mayDrain }, signal);
+    await role(settings, { log, metrics: openMetrics(), mayDrain }, signal);
   });
 }
 

@@ -21,7 +21,7 @@ run
       async (settings, deps, signal) => {
         if (!settings.public) throw new Fault("settings", 'the settings have no section "public"');
         deps.mayDrain(settings.public.limits.drain_timeout * 1_000);
-        await runPublicProxy(settings.public, { ...deps, metrics: settings.metrics }, signal);
+        await runPublicProxy(settings.public, { ...deps, status: settings.metrics }, signal);
       },
     ),
   );
@@ -37,7 +37,7 @@ run
       async (settings, deps, signal) => {
         if (!settings.private)
           throw new Fault("settings", 'the settings have no section "private"');
-        await runPrivateProxy(settings.private, { ...deps, metrics: settings.metrics }, signal);
+        await runPrivateProxy(settings.private, { ...deps, status: settings.metrics }, signal);
       },
     ),
   );

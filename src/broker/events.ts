@@ -1,6 +1,7 @@
-import { Histogram, type Registry } from "prom-client";
+import { Histogram } from "prom-client";
 import { FAULTS, Fault } from "../core/fault.ts";
 import type { Log } from "../core/log.ts";
+import { type Metrics, WAIT_BOUNDS } from "../core/metrics.ts";
 import type { Address } from "../wire/address.ts";
 import type { Answer } from "../wire/answer.ts";
 import { requestOf } from "../wire/call-id.ts";
@@ -20,13 +21,13 @@ export class BrokerEvents {
   readonly #log: Log;
   readonly #seconds: Histogram<Labels>;
 
-  constructor({ log, metrics }: { log: Log; metrics: Registry }) {
+  constructor({ log, metrics }: { log: Log; metrics: Metrics }) {
     this.#log = log;
     this.#seconds = new Histogram({
-      name: "eps_call_seconds",
+      name: "eps_broker_call_duration_seconds",
       help: "Calls that ended here, by the channel that carried them and by how they ended",
       labelNames: ["channel", "outcome"],
-      buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100],
+      buckets: WAIT_BOUNDS,
       registers: [metrics],
     });
   }

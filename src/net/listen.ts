@@ -16,6 +16,8 @@ export type ListenOptions = {
   setting: string;
   rate_limits?: readonly RateLimit[] | undefined;
   connections_max?: number;
+  /** Hears of each connection that came too soon after others and was closed unread. */
+  tooSoon?: () => void;
 };
 
 /**
@@ -24,7 +26,7 @@ export type ListenOptions = {
  * Closing the listener lets nobody new in and leaves what was handed over alone.
  */
 export async function listen(
-  { bind, setting, rate_limits = [], connections_max = 65_536 }: ListenOptions,
+  { bind, setting, rate_limits = [], connections_max = 65_536, tooSoon }: ListenOptions,
   receive: (socket: Socket) => void,
 ): Promise<Listener> {
   const limiter = new RateLimiter(rate_limits);
@@ -39,6 +41,7 @@ export async function listen(
   server.on("connection", (socket) => {
     if (!limiter.admits(socket.remoteAddress)) {
       socket.destroy();
+      tooSoon?.();
       return;
     }
     receive(socket);

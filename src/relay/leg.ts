@@ -4,7 +4,8 @@ import type { Socket } from "node:net";
  * Where a circuit began: two that showed tokens, a TLS client that named a server, or, at a private
  * proxy, a connection that it dialled itself for one it was told about.
  */
-type Door = "token" | "sni" | "announced";
+export const DOORS = ["token", "sni", "announced"] as const;
+export type Door = (typeof DOORS)[number];
 
 /** One half of a circuit: a connection whose hello has been read. What came behind the hello is still in it. */
 export type Leg = { readonly door: Door; readonly socket: Socket; readonly arrived_at: number };

@@ -1,4 +1,3 @@
-import type { Registry } from "prom-client";
 import { Broker } from "../../broker/broker.ts";
 import type { Channel } from "../../broker/channel.ts";
 import { GrpcClientChannel } from "../../broker/channels/grpc-client.ts";
@@ -14,6 +13,7 @@ import { ReverseStreams } from "../../broker/reverse-streams.ts";
 import type { GrpcClientSettings } from "../../broker/settings.ts";
 import { aborted } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { VERSION } from "../../core/version.ts";
 import type { Directory } from "../../directory/directory.ts";
@@ -31,7 +31,7 @@ import type { EpsSettings } from "./settings.ts";
  */
 export async function runEndpoint(
   settings: EpsSettings,
-  { log, metrics }: { log: Log; metrics: Registry },
+  { log, metrics }: { log: Log; metrics: Metrics },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
@@ -71,7 +71,7 @@ export async function runEndpoint(
   scope.defer(() =>
     Promise.all([gateway?.[Symbol.asyncDispose](), reverse?.[Symbol.asyncDispose]()]),
   );
-  if (settings.metrics) scope.use(await openMetricsServer(settings.metrics));
+  if (settings.metrics) scope.use(await openMetricsServer(settings.metrics, { metrics }));
 
   log.info({ operator: self, channels: channels.map(({ type }) => type) }, "ready");
   await aborted(scope.signal);

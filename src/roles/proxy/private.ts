@@ -1,7 +1,9 @@
 import { aborted } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { Circuits } from "../../relay/circuits.ts";
+import { RelayEvents } from "../../relay/events.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { answerFrom } from "../../rpc/methods.ts";
@@ -18,12 +20,13 @@ const CIRCUITS = { circuits_max: 10_000, idle_timeout_ms: 3_600_000, drain_timeo
 /** The private proxy: it announces domains at public proxies and fetches what comes for them. */
 export async function runPrivateProxy(
   settings: PrivateProxySettings,
-  { log, metrics }: { log: Log; metrics?: ProxySettings["metrics"] },
+  { log, metrics, status }: { log: Log; metrics: Metrics; status?: ProxySettings["metrics"] },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
+  const events = new RelayEvents({ log, metrics });
   const { name } = settings;
-  const circuits = scope.use(new Circuits(CIRCUITS, { log }));
+  const circuits = scope.use(new Circuits(CIRCUITS, { events }));
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PRIVATE, store, { log });
   const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
@@ -39,7 +42,7 @@ export async function runPrivateProxy(
   );
   const announcing = broker.keepAnnouncing(scope.signal);
   scope.defer(() => announcing);
-  if (metrics) scope.use(await openMetricsServer(metrics));
+  if (status) scope.use(await openMetricsServer(status, { metrics }));
   log.info({ operator: name, announcements: announcements.list().length }, "ready");
   await aborted(scope.signal);
   log.info("stopping");

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { explain, FAULTS, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { refuse } from "../../relay/doors/sni.ts";
+import type { RelayEvents } from "../../relay/events.ts";
 import type { Leg } from "../../relay/leg.ts";
 import type { Pairs } from "../../relay/rendezvous/pair.ts";
 import type { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
@@ -39,6 +40,7 @@ type Dependencies = {
   announcements: Announcements;
   /** The endpoint beside us, by which we reach operators. */
   eps: JsonrpcClient;
+  events: RelayEvents;
   log: Log;
 };
 
@@ -61,10 +63,10 @@ export class PublicBroker {
 
   /** Brings a TLS client together with whoever announced the name it asks for (eps-protocol 7.4). */
   async passThrough(domain: string, leg: Leg, signal: AbortSignal): Promise<void> {
-    const { pairs, announcements, endpoint, log } = this.#deps;
+    const { pairs, announcements, endpoint, events } = this.#deps;
     const operator = announcements.find(domain)?.party;
     if (operator === undefined) {
-      log.debug({ door: "sni", domain, ending: "refused" }, "nobody announced this domain");
+      events.turnedAway("sni", "unknown", { domain });
       return refuse(leg, "unrecognized_name");
     }
     try {
@@ -80,10 +82,8 @@ export class PublicBroker {
         throw reason;
       }
     } catch (reason) {
-      log.info(
-        { door: "sni", caller: domain, callee: operator, reason: explain(reason) },
-        "refused",
-      );
+      const story = { caller: domain, callee: operator, reason: explain(reason) };
+      events.turnedAway("sni", "unreachable", story);
       refuse(leg, "internal_error");
     }
   }

@@ -1,9 +1,11 @@
 import { aborted } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { Circuits } from "../../relay/circuits.ts";
 import { openSniDoor } from "../../relay/doors/sni.ts";
 import { openTokenDoor } from "../../relay/doors/token.ts";
+import { RelayEvents } from "../../relay/events.ts";
 import type { Leg } from "../../relay/leg.ts";
 import { Pairs } from "../../relay/rendezvous/pair.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
@@ -18,10 +20,11 @@ import type { ProxySettings, PublicProxySettings } from "./settings.ts";
 /** The public proxy: two that cannot reach each other both dial it, and it splices them together. */
 export async function runPublicProxy(
   settings: PublicProxySettings,
-  { log, metrics }: { log: Log; metrics?: ProxySettings["metrics"] },
+  { log, metrics, status }: { log: Log; metrics: Metrics; status?: ProxySettings["metrics"] },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
+  const events = new RelayEvents({ log, metrics });
   const { limits, internal_endpoint: endpoint } = settings;
   const circuits = scope.use(
     new Circuits(
@@ -30,7 +33,7 @@ export async function runPublicProxy(
         idle_timeout_ms: limits.idle_timeout * 1_000,
         drain_timeout_ms: limits.drain_timeout * 1_000,
       },
-      { log },
+      { events },
     ),
   );
   const pairs = new Pairs<Leg>(
@@ -42,11 +45,12 @@ export async function runPublicProxy(
     {
       met: ({ names }, legs) => circuits.add({ names, legs }),
       lonely: ({ names }, waiting) => {
-        log.info({ ...names, ending: "lonely" }, "nobody came to meet");
+        events.lonely(names);
         for (const { socket } of waiting) socket.destroy();
       },
     },
   );
+  events.watchPairs(pairs);
   scope.defer(() => {
     for (const { socket } of pairs.clear()) socket.destroy();
   });
@@ -54,7 +58,7 @@ export async function runPublicProxy(
   const announcements = await Announcements.open(PUBLIC, store, { log });
   const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
   const { name } = settings;
-  const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, log });
+  const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, events, log });
   const { methods } = broker;
   const door = {
     rate_limits: settings.tcp_rate_limits,
@@ -69,9 +73,10 @@ export async function runPublicProxy(
         bind: settings.internal_bind_address,
         setting: "public: internal_bind_address",
       },
+      { events },
       (token, leg) => {
         if (pairs.seat(token, leg)) return;
-        log.debug({ door: "token", ending: "refused" }, "nobody expects this token");
+        events.turnedAway("token", "unknown");
         leg.socket.destroy();
       },
     ),
@@ -79,6 +84,7 @@ export async function runPublicProxy(
   scope.use(
     await openSniDoor(
       { ...door, bind: settings.tls_bind_address, setting: "public: tls_bind_address" },
+      { events },
       (domain, leg) => void broker.passThrough(domain, leg, scope.signal),
     ),
   );
@@ -89,7 +95,7 @@ export async function runPublicProxy(
       setting: "public: jsonrpc_server: bind_address",
     }),
   );
-  if (metrics) scope.use(await openMetricsServer(metrics));
+  if (status) scope.use(await openMetricsServer(status, { metrics }));
   log.info({ operator: settings.name, endpoint }, "ready");
   await aborted(scope.signal);
   log.info({ circuits: circuits.open }, "stopping");

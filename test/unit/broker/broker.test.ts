@@ -1,4 +1,3 @@
-import { Registry } from "prom-client";
 import { describe, expect, it } from "vitest";
 import { Broker } from "../../../src/broker/broker.ts";
 import type { Call, Channel } from "../../../src/broker/channel.ts";
@@ -6,6 +5,7 @@ import { BrokerEvents } from "../../../src/broker/events.ts";
 import { aborted } from "../../../src/core/deadline.ts";
 import { Fault } from "../../../src/core/fault.ts";
 import { silent } from "../../../src/core/log.ts";
+import { openMetrics } from "../../../src/core/metrics.ts";
 import type { Answer } from "../../../src/wire/answer.ts";
 import type { JsonObject } from "../../../src/wire/json.ts";
 import { MemoryDirectory, operator, service } from "../../support/directory.ts";
@@ -45,7 +45,7 @@ class Reaching implements Channel {
 const TIMES = { call_timeout_ms: 60_000, respond_timeout_ms: 60_000 };
 
 function hd2Broker(directory: MemoryDirectory, times: Partial<typeof TIMES> = {}): Broker {
-  const events = new BrokerEvents({ log: silent, metrics: new Registry() });
+  const events = new BrokerEvents({ log: silent, metrics: openMetrics() });
   return new Broker({ self: "hd-2", ...TIMES, ...times }, { directory, events });
 }
 

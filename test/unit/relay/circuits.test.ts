@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Log } from "../../../src/core/log.ts";
+import { openMetrics } from "../../../src/core/metrics.ts";
 import { Circuits } from "../../../src/relay/circuits.ts";
+import { RelayEvents } from "../../../src/relay/events.ts";
 import { until } from "../../support/until.ts";
 import { Ear, Wires } from "../../support/wires.ts";
 
@@ -36,7 +38,9 @@ describe("the circuits", () => {
 
   function open(settings: Partial<typeof GENEROUS> = {}) {
     const { log, lines } = keepingLog();
-    const circuits = new Circuits({ ...GENEROUS, ...settings }, { log });
+    const metrics = openMetrics();
+    const events = new RelayEvents({ log, metrics });
+    const circuits = new Circuits({ ...GENEROUS, ...settings }, { events });
     opened.push(circuits);
     const add = async (waited_ms = 0) => {
       const [caller, callee] = [await wires.connect(), await wires.connect()];

@@ -62,11 +62,13 @@ export class Peers implements AsyncDisposable {
   readonly #kept = new Map<string, Peer>();
   readonly #opening = new Map<string, Promise<Peer>>();
   readonly #stop = new AbortController();
+  readonly #unsubscribe: () => void;
 
   constructor(options: PeersOptions, { directory, log }: { directory: Directory; log: Log }) {
     this.#options = options;
     this.#directory = directory;
     this.#log = log;
+    this.#unsubscribe = directory.onChange(() => this.#recheck());
   }
 
   /** Calls another operator. A call that certainly did not run because the connection was gone is tried once more. */
@@ -108,15 +110,29 @@ export class Peers implements AsyncDisposable {
   }
 
   /** Does the directory still lead to this peer, and still pin the certificate that it has shown? */
-  isCurrent(operator: string, { route, leaf }: Peer): boolean {
-    if (route !== JSON.stringify(routeTo(this.#directory.entry(operator)))) return false;
-    return !leaf || pinnedNames(this.#directory, leaf).includes(operator);
+  isCurrent(operator: string, peer: Peer): boolean {
+    const leads = peer.route === JSON.stringify(routeTo(this.#directory.entry(operator)));
+    return leads && this.#isTrusted(operator, peer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#unsubscribe();
     this.#stop.abort(new Fault("unreachable", "the endpoint is stopping"));
     await Promise.allSettled(this.#opening.values());
     for (const [operator, peer] of this.#kept) this.#close(operator, peer);
+  }
+
+  #isTrusted(operator: string, { leaf }: Peer): boolean {
+    return !leaf || pinnedNames(this.#directory, leaf).includes(operator);
+  }
+
+  /** Closes what the directory has revoked, calls and all; what it only moved may finish its calls. */
+  #recheck(): void {
+    for (const [operator, peer] of this.#kept) {
+      if (this.isCurrent(operator, peer)) continue;
+      this.#kept.delete(operator);
+      if (peer.users === 0 || !this.#isTrusted(operator, peer)) this.#close(operator, peer);
+    }
   }
 
   async #peer(operator: string, need: Need, signal: AbortSignal): Promise<Peer> {

@@ -143,12 +143,14 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
     });
   }
 
-  /** A certificate that the directory no longer pins ends the streams it opened. */
+  /** A certificate that the directory no longer pins ends the streams and connections it opened. */
   #endRevoked(): void {
+    const { directory } = this.#deps;
     for (const client of this.#clients.values()) {
-      if (pinnedNames(this.#deps.directory, client.leaf).includes(client.name)) continue;
+      if (pinnedNames(directory, client.leaf).includes(client.name)) continue;
       client.end(status.UNAUTHENTICATED, "the directory no longer pins the certificate");
     }
+    this.#server?.recheck((leaf) => pinnedNames(directory, leaf).length > 0);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
 import {
   Server,
   ServerCredentials,
@@ -33,6 +34,8 @@ type GrpcHandlers = {
 export type GrpcServer = AsyncDisposable & {
   /** Takes over a socket, accepted or dialled, and serves gRPC over mutual TLS on it. */
   accept(socket: Duplex): void;
+  /** Hangs up on every connection whose certificate is not good any more. */
+  recheck(isGood: (leaf: Leaf) => boolean): void;
 };
 
 /**
@@ -76,12 +79,15 @@ export async function openGrpcServer(
   });
   // TLS is ours, so that certificates are read once a connection; gRPC gets the plain side.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const connections = new Set<TLSSocket>();
   const acceptor = acceptTls(
     await readTls(tls),
     { ...tls, alpn: ["h2"] },
     {
       secured: (socket) => {
         socket.authorized ||= !tls.verify_client; // then the pin alone decides
+        connections.add(socket);
+        socket.once("close", () => connections.delete(socket));
         injector.injectConnection(socket);
       },
       failed: (reason) => log.debug({ reason }, "a TLS handshake failed"),
@@ -90,6 +96,12 @@ export async function openGrpcServer(
 
   return {
     accept: (socket) => acceptor.accept(socket),
+    recheck(isGood) {
+      for (const socket of connections) {
+        const leaf = leafOf(socket.getPeerCertificate());
+        if (leaf && !isGood(leaf)) socket.destroy();
+      }
+    },
     async [Symbol.asyncDispose]() {
       // Asks every session to close behind its last answer. What it calls back is not to be relied
       // on: with Node 24 it does so before that. A session that is done closes its socket.

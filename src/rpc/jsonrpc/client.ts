@@ -8,7 +8,7 @@ import { parseResponse } from "../../wire/jsonrpc.ts";
 import type { JsonrpcClientSettings } from "../settings.ts";
 
 const CALL_MS = 30_000;
-const CONNECT_MS = 5_000;
+const CONNECT_MS = 10_000;
 const ANSWER_MAX = 64 * 1024 * 1024;
 
 /** RFC 9110, 15.3.3: taken, and not yet done. */

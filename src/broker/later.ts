@@ -91,7 +91,8 @@ export class Later {
   }
 
   /**
-   * The answer to a call that its caller made and lost, or undefined if there is none within `wait_ms`.
+   * The answer to a call that its caller made and lost, or undefined if there is none within `wait_ms`
+   * or before the time of the signal is up.
    * Throws `not_found` if that caller has no such call here.
    */
   async pickUp(asked: Asked, wait_ms: number, signal: AbortSignal): Promise<Answer | undefined> {
@@ -101,8 +102,8 @@ export class Later {
     if (!found) throw new Fault("not_found", "no answer was promised by this id");
     using patience = new Deadline(wait_ms, "the answer promised", signal);
     return await orAbort(found.answer, patience.signal).catch((reason) => {
-      if (signal.aborted || reason !== patience.signal.reason) throw reason;
-      return undefined;
+      if (Fault.from(reason).fault === "timeout") return undefined;
+      throw reason;
     });
   }
 }

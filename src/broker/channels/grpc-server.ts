@@ -6,6 +6,7 @@ import type { Directory } from "../../directory/directory.ts";
 import { dial } from "../../net/dial.ts";
 import { type Listener, listen } from "../../net/listen.ts";
 import type { Leaf } from "../../net/tls.ts";
+import type { RpcEvents } from "../../rpc/events.ts";
 import { toWire, type WireRequest, type WireResponse } from "../../rpc/grpc/messages.ts";
 import { type GrpcServer, openGrpcServer, type ReverseStream } from "../../rpc/grpc/server.ts";
 import { formatAddress, parseAddress } from "../../wire/address.ts";
@@ -25,6 +26,7 @@ type Dependencies = {
   broker: Broker;
   directory: Directory;
   call_timeout_ms: number;
+  rpc?: RpcEvents;
   log: Log;
 };
 
@@ -52,7 +54,7 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
         call: (request, leaf, signal) => channel.#answer(request, leaf, signal),
         reverse: (stream, leaf) => channel.#register(stream, leaf),
       },
-      { log: deps.log },
+      { log: deps.log, events: deps.rpc },
     );
     channel.#server = server;
     channel.#unsubscribe = deps.directory.onChange(() => channel.#endRevoked());

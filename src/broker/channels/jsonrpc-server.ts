@@ -3,6 +3,7 @@ import { Deadline } from "../../core/deadline.ts";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { Listener } from "../../net/listen.ts";
+import type { RpcEvents } from "../../rpc/events.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import type { JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { formatAddress, isCallId, parseMethod } from "../../wire/address.ts";
@@ -14,12 +15,18 @@ import type { Broker } from "../broker.ts";
 /** The code by which callers know whatever this endpoint could not do (eps-protocol 4.8). */
 const BROKER_ERROR = 1;
 
-type Dependencies = { self: string; broker: Broker; call_timeout_ms: number; log: Log };
+type Dependencies = {
+  self: string;
+  broker: Broker;
+  call_timeout_ms: number;
+  rpc?: RpcEvents;
+  log: Log;
+};
 
 /** Where the local service hands in its calls: JSON-RPC requests whose method names operator and method. */
 export async function openGateway(
   settings: JsonrpcServerSettings,
-  { self, broker, call_timeout_ms, log }: Dependencies,
+  { self, broker, call_timeout_ms, rpc, log }: Dependencies,
 ): Promise<Listener> {
   const open = new Set<string>();
 
@@ -57,6 +64,7 @@ export async function openGateway(
   return await openJsonrpcServer(settings, {
     serve,
     log,
+    told: rpc && { events: rpc, listener: "gateway" },
     setting: "channels: jsonrpc_server: bind_address",
   });
 }

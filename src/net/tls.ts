@@ -104,10 +104,14 @@ type TlsAcceptor = AsyncDisposable & {
 export function acceptTls(
   material: TlsMaterial,
   settings: Pick<TlsSettings, "verify_client" | "request_client_cert"> & { alpn: string[] },
-  { secured, failed }: { secured(socket: TLSSocket): void; failed(reason: string): void },
+  {
+    secured,
+    failed,
+  }: { secured(socket: TLSSocket, took_ms: number): void; failed(reason: string): void },
 ): TlsAcceptor {
   const open = new Set<Duplex>();
-  const shaking = new Set<string>();
+  /** The handshakes that are under way, and when they began. */
+  const shaking = new Map<string, number>();
   const perSource = new Holdings(HANDSHAKES_PER_SOURCE_MAX);
   const server = createServer({
     ...material,
@@ -120,8 +124,10 @@ export function acceptTls(
     if (shaking.delete(connection)) perSource.release(source);
   };
   server.on("secureConnection", (socket) => {
-    settle(originOf(socket));
-    secured(remember(socket));
+    const origin = originOf(socket);
+    const took_ms = Date.now() - (shaking.get(origin.connection) ?? Date.now());
+    settle(origin);
+    secured(remember(socket), took_ms);
   });
   server.on("tlsClientError", (reason, socket) => {
     failed(explain(reason));
@@ -134,7 +140,7 @@ export function acceptTls(
         socket.destroy();
         return;
       }
-      shaking.add(origin.connection);
+      shaking.set(origin.connection, Date.now());
       // An end below TLS is the end of everything above it; half-open, a session would outlive its peer.
       socket.allowHalfOpen = false;
       open.add(socket);

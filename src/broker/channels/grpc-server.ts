@@ -6,6 +6,7 @@ import type { Directory } from "../../directory/directory.ts";
 import { dial } from "../../net/dial.ts";
 import { type Listener, listen } from "../../net/listen.ts";
 import type { Leaf } from "../../net/tls.ts";
+import type { RpcEvents } from "../../rpc/events.ts";
 import { toWire, type WireRequest, type WireResponse } from "../../rpc/grpc/messages.ts";
 import { type GrpcServer, openGrpcServer, type ReverseStream } from "../../rpc/grpc/server.ts";
 import { formatAddress, parseAddress } from "../../wire/address.ts";
@@ -26,6 +27,7 @@ type Dependencies = {
   self: string;
   broker: Broker;
   directory: Directory;
+  rpc?: RpcEvents;
   log: Log;
 };
 
@@ -53,7 +55,7 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
         call: (request, leaf, signal) => channel.#answer(request, leaf, signal),
         reverse: (stream, leaf) => channel.#register(stream, leaf),
       },
-      { log: deps.log },
+      { log: deps.log, events: deps.rpc },
     );
     channel.#server = server;
     channel.#unsubscribe = deps.directory.onChange(() => channel.#endRevoked());

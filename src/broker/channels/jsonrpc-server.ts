@@ -3,6 +3,7 @@ import { z } from "zod";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { Listener } from "../../net/listen.ts";
+import type { RpcEvents } from "../../rpc/events.ts";
 import { openJsonrpcServer, type ReplyHeaders } from "../../rpc/jsonrpc/server.ts";
 import type { JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { isCallId, parseMethod } from "../../wire/address.ts";
@@ -19,7 +20,7 @@ const BROKER_ERROR = 1;
 /** An id of the caller's own that is longer than this would make calls too large to respond to. */
 const OWN_ID_MAX = 256;
 
-type Dependencies = { self: string; broker: Broker; later: Later; log: Log };
+type Dependencies = { self: string; broker: Broker; later: Later; rpc?: RpcEvents; log: Log };
 
 /**
  * Where the local service hands in its calls: JSON-RPC requests whose method names operator and method.
@@ -28,7 +29,7 @@ type Dependencies = { self: string; broker: Broker; later: Later; log: Log };
  */
 export async function openGateway(
   settings: JsonrpcServerSettings,
-  { self, broker, later, log }: Dependencies,
+  { self, broker, later, rpc, log }: Dependencies,
 ): Promise<Listener> {
   async function serve(
     { id, method, params }: Request,
@@ -59,6 +60,7 @@ export async function openGateway(
   return await openJsonrpcServer(settings, {
     serve,
     log,
+    told: rpc && { events: rpc, listener: "gateway" },
     setting: "channels: jsonrpc_server: bind_address",
   });
 }

@@ -17,9 +17,13 @@ import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { VERSION } from "../../core/version.ts";
 import type { Directory } from "../../directory/directory.ts";
+import { DirectoryEvents } from "../../directory/events.ts";
 import { openDirectory } from "../../directory/open.ts";
 import { readTls } from "../../net/tls.ts";
-import { openMetricsServer } from "../../rpc/metrics-server.ts";
+import { RpcEvents } from "../../rpc/events.ts";
+import { Readiness } from "../../rpc/readiness.ts";
+import { openStatusServer } from "../../rpc/status-server.ts";
+import { addChecks } from "./checks.ts";
 import type { EpsSettings } from "./settings.ts";
 
 /**
@@ -36,13 +40,20 @@ export async function runEndpoint(
 ): Promise<void> {
   await using scope = new Scope(signal);
   const { name: self, channels } = settings;
+  const readiness = new Readiness(scope.signal);
+  if (settings.metrics) {
+    scope.use(await openStatusServer(settings.metrics, { metrics, readiness }));
+  }
   const call_timeout_ms = settings.call_timeout * 1_000;
   const respond_timeout_ms = settings.respond_timeout * 1_000;
-  const directory = scope.use(await openDirectory(settings.directory, { log }));
+  const directory = scope.use(
+    await openDirectory(settings.directory, { log, events: new DirectoryEvents({ metrics }) }),
+  );
   const events = new BrokerEvents({ log, metrics });
+  const rpc = new RpcEvents({ log, metrics });
   const broker = new Broker({ self, call_timeout_ms, respond_timeout_ms }, { directory, events });
   const later = new Later({ respond_timeout_ms }, scope.signal);
-  const deps = { self, broker, directory, later, log };
+  const deps = { self, broker, directory, later, rpc, log };
   const ways: Partial<Record<ChannelType, Channel>> = {};
 
   const screen = find("stdout", channels)?.settings;
@@ -71,7 +82,9 @@ export async function runEndpoint(
   scope.defer(() =>
     Promise.all([gateway?.[Symbol.asyncDispose](), reverse?.[Symbol.asyncDispose]()]),
   );
-  if (settings.metrics) scope.use(await openMetricsServer(settings.metrics, { metrics }));
+  const certificates = [out, door].flatMap((each) => each?.tls.certificate_file ?? []);
+  addChecks(readiness, { self, directory, certificates, streams: reverse });
+  readiness.opened();
 
   log.info({ operator: self, channels: channels.map(({ type }) => type) }, "ready");
   await aborted(scope.signal);

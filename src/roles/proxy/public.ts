@@ -8,12 +8,15 @@ import { openTokenDoor } from "../../relay/doors/token.ts";
 import { RelayEvents } from "../../relay/events.ts";
 import type { Leg } from "../../relay/leg.ts";
 import { Pairs } from "../../relay/rendezvous/pair.ts";
+import { RpcEvents } from "../../rpc/events.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { answerFrom } from "../../rpc/methods.ts";
-import { openMetricsServer } from "../../rpc/metrics-server.ts";
+import { Readiness } from "../../rpc/readiness.ts";
+import { openStatusServer } from "../../rpc/status-server.ts";
 import { openStore } from "../../store/open.ts";
-import { Announcements, PUBLIC } from "./announcements.ts";
+import { Announcements, PUBLIC, watchAnnouncements } from "./announcements.ts";
+import { answersPing } from "./own-endpoint.ts";
 import { PublicBroker } from "./public-broker.ts";
 import type { ProxySettings, PublicProxySettings } from "./settings.ts";
 
@@ -25,6 +28,9 @@ export async function runPublicProxy(
 ): Promise<void> {
   await using scope = new Scope(signal);
   const events = new RelayEvents({ log, metrics });
+  const rpc = new RpcEvents({ log, metrics });
+  const readiness = new Readiness(scope.signal);
+  if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
   const { limits, internal_endpoint: endpoint } = settings;
   const circuits = scope.use(
     new Circuits(
@@ -56,8 +62,10 @@ export async function runPublicProxy(
   });
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PUBLIC, store, { log });
+  watchAnnouncements(metrics, announcements);
   const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
   const { name } = settings;
+  readiness.add("endpoint", answersPing(eps, name));
   const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, events, log });
   const { methods } = broker;
   const door = {
@@ -92,10 +100,11 @@ export async function runPublicProxy(
     await openJsonrpcServer(settings.jsonrpc_server, {
       serve: (request, gone) => answerFrom(methods, request, gone),
       log,
+      told: { events: rpc, listener: "proxy" },
       setting: "public: jsonrpc_server: bind_address",
     }),
   );
-  if (status) scope.use(await openMetricsServer(status, { metrics }));
+  readiness.opened();
   log.info({ operator: settings.name, endpoint }, "ready");
   await aborted(scope.signal);
   log.info({ circuits: circuits.open }, "stopping");

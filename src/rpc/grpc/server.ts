@@ -12,6 +12,7 @@ import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { TlsSettings } from "../../net/settings.ts";
 import { acceptTls, type Leaf, leafOf, readTls } from "../../net/tls.ts";
+import type { RpcEvents } from "../events.ts";
 import { KEEPALIVE, MESSAGE_MAX } from "./limits.ts";
 import { Eps, type WireRequest, type WireResponse } from "./messages.ts";
 
@@ -45,7 +46,7 @@ export type GrpcServer = AsyncDisposable & {
 export async function openGrpcServer(
   tls: TlsSettings,
   { call, reverse }: GrpcHandlers,
-  { log }: { log: Log },
+  { log, events }: { log: Log; events?: RpcEvents | undefined },
 ): Promise<GrpcServer> {
   const server = new Server({
     ...KEEPALIVE,
@@ -84,13 +85,14 @@ export async function openGrpcServer(
     await readTls(tls),
     { ...tls, alpn: ["h2"] },
     {
-      secured: (socket) => {
+      secured: (socket, took_ms) => {
+        events?.secured("grpc", took_ms);
         socket.authorized ||= !tls.verify_client; // then the pin alone decides
         connections.add(socket);
         socket.once("close", () => connections.delete(socket));
         injector.injectConnection(socket);
       },
-      failed: (reason) => log.debug({ reason }, "a TLS handshake failed"),
+      failed: (reason) => events?.handshakeFailed("grpc", reason),
     },
   );
 

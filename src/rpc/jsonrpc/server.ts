@@ -10,6 +10,7 @@ import { RateLimiter } from "../../net/rate-limit.ts";
 import { readTls } from "../../net/tls.ts";
 import { type Answer, faultAnswer } from "../../wire/answer.ts";
 import { formatResponse, parseRequest, type Request } from "../../wire/jsonrpc.ts";
+import type { ListenerName, RpcEvents } from "../events.ts";
 import type { JsonrpcServerSettings } from "../settings.ts";
 import { allowOrigins } from "./cors.ts";
 
@@ -27,6 +28,13 @@ export type ReplyHeaders = Record<string, string>;
 /** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
 type Serve = (request: Request, signal: AbortSignal, headers: ReplyHeaders) => Promise<Answer>;
 
+type Dependencies = {
+  serve: Serve;
+  log: Log;
+  /** Who hears of requests and handshakes, and by which name. */
+  told?: { events: RpcEvents; listener: ListenerName } | undefined;
+};
+
 /**
  * JSON-RPC over HTTP/1.1 and, with TLS, HTTP/2 (eps-protocol 5.1): one request a POST, every error
  * an HTTP 400 that carries a JSON-RPC error, ids echoed exactly. The size of a body is checked
@@ -35,23 +43,23 @@ type Serve = (request: Request, signal: AbortSignal, headers: ReplyHeaders) => P
  */
 export async function openJsonrpcServer(
   settings: JsonrpcServerSettings,
-  { serve, log, setting }: { serve: Serve; log: Log; setting: string },
+  { setting, ...deps }: Dependencies & { setting: string },
 ): Promise<Listener> {
-  const { app, close } = await makeService(settings, { serve, log });
+  const { app, close } = await makeService(settings, deps);
   try {
     await app.listen(listenOptions(settings.bind_address));
   } catch (cause) {
     throw bindFault(settings.bind_address, setting, cause);
   }
   const { port } = app.server.address() as { port: number };
-  log.debug({ address: settings.bind_address, port, setting }, "accepting JSON-RPC");
+  deps.log.debug({ address: settings.bind_address, port, setting }, "accepting JSON-RPC");
   return { port, [Symbol.asyncDispose]: close };
 }
 
 /** The same over sockets that come from elsewhere; from `accept` on they are the server's to close. */
 export async function openJsonrpcAcceptor(
   settings: ServiceSettings,
-  deps: { serve: Serve; log: Log },
+  deps: Dependencies,
 ): Promise<AsyncDisposable & { accept(socket: Duplex): void }> {
   const { app, close } = await makeService(settings, deps);
   return {
@@ -64,7 +72,7 @@ type ServiceSettings = Omit<JsonrpcServerSettings, "bind_address">;
 
 async function makeService(
   settings: ServiceSettings,
-  { serve, log }: { serve: Serve; log: Log },
+  { serve, log, told }: Dependencies,
 ): Promise<{ app: FastifyInstance; close(): Promise<void> }> {
   const app = await makeServer(settings);
   const server = app.server;
@@ -82,6 +90,12 @@ async function makeService(
       return reply.code(404).send({ message: "not found" });
     }
     return undefined;
+  });
+  app.addHook("onResponse", async (_, reply) => {
+    told?.events.answered(told.listener, reply.statusCode, reply.elapsedTime);
+  });
+  server.on("tlsClientError", (reason: Error) => {
+    told?.events.handshakeFailed(told.listener, explain(reason));
   });
   app.setErrorHandler((reason, _, reply) => {
     const fault = httpFault(reason, settings.body_max);

@@ -1,4 +1,5 @@
 import { Fault } from "../../core/fault.ts";
+import type { Log } from "../../core/log.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import type { JsonrpcClientSettings } from "../../rpc/settings.ts";
 import { formatAddress } from "../../wire/address.ts";
@@ -18,9 +19,9 @@ export class JsonrpcClientChannel implements Channel, AsyncDisposable {
 
   static async open(
     settings: JsonrpcClientSettings,
-    { self }: { self: string },
+    { self, log }: { self: string; log: Log },
   ): Promise<JsonrpcClientChannel> {
-    return new JsonrpcClientChannel(self, await JsonrpcClient.open(settings));
+    return new JsonrpcClientChannel(self, await JsonrpcClient.open(settings, { log }));
   }
 
   reaches(operator: string): boolean {

@@ -15,7 +15,7 @@ import { Scope } from "../../core/scope.ts";
 import { VERSION } from "../../core/version.ts";
 import type { Directory } from "../../directory/directory.ts";
 import { openDirectory } from "../../directory/open.ts";
-import { readTls } from "../../net/tls.ts";
+import { openTls } from "../../net/live-tls.ts";
 import { openMetricsServer } from "../../rpc/metrics-server.ts";
 import type { EpsSettings } from "./settings.ts";
 
@@ -43,10 +43,10 @@ export async function runEndpoint(
   if (screen) ways.stdout = new StdoutChannel({ self });
   const backend = find("jsonrpc_client", channels)?.settings;
   if (backend) {
-    ways.jsonrpc_client = scope.use(await JsonrpcClientChannel.open(backend, { self }));
+    ways.jsonrpc_client = scope.use(await JsonrpcClientChannel.open(backend, deps));
   }
   const out = find("grpc_client", channels)?.settings;
-  const peers = out && scope.use(await openPeers(out, deps));
+  const peers = out && scope.use(await openPeers(out, { ...deps, scope }));
   if (peers) ways.grpc_client = new GrpcClientChannel({ self, directory, peers });
 
   const door = find("grpc_server", channels)?.settings;
@@ -83,12 +83,15 @@ function find<T extends ChannelType>(type: T, channels: ChannelSettings[]) {
 
 async function openPeers(
   { tls, useProxy }: GrpcClientSettings,
-  { self, directory, log }: { self: string; directory: Directory; log: Log },
+  { self, directory, log, scope }: { self: string; directory: Directory; log: Log; scope: Scope },
 ): Promise<Peers> {
+  const files = scope.use(await openTls(tls, { log }));
   const options = {
     self,
     use_proxy: useProxy,
-    tls: await readTls(tls),
+    get tls() {
+      return files.current;
+    },
     skip_verify: tls.insecure_skip_verify,
   };
   return new Peers(options, { directory, log });

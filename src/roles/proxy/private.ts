@@ -26,7 +26,7 @@ export async function runPrivateProxy(
   const circuits = scope.use(new Circuits(CIRCUITS, { log }));
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PRIVATE, store, { log });
-  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
+  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client, { log }));
   const target = scope.use(await openTarget(settings, { circuits, log }));
   const broker = new PrivateBroker({ name, announcements, eps, target, log });
   const { methods } = broker;

@@ -52,7 +52,7 @@ export async function runPublicProxy(
   });
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PUBLIC, store, { log });
-  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
+  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client, { log }));
   const { name } = settings;
   const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, log });
   const { methods } = broker;

@@ -9,8 +9,9 @@ import {
 } from "@grpc/grpc-js";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
+import { openTls } from "../../net/live-tls.ts";
 import type { TlsSettings } from "../../net/settings.ts";
-import { acceptTls, type Leaf, leafOf, readTls } from "../../net/tls.ts";
+import { acceptTls, type Leaf, leafOf } from "../../net/tls.ts";
 import { KEEPALIVE, MESSAGE_MAX } from "./limits.ts";
 import { Eps, type WireRequest, type WireResponse } from "./messages.ts";
 
@@ -76,8 +77,9 @@ export async function openGrpcServer(
   });
   // TLS is ours, so that certificates are read once a connection; gRPC gets the plain side.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const files = await openTls(tls, { log });
   const acceptor = acceptTls(
-    await readTls(tls),
+    files.current,
     { ...tls, alpn: ["h2"] },
     {
       secured: (socket) => {
@@ -87,10 +89,12 @@ export async function openGrpcServer(
       failed: (reason) => log.debug({ reason }, "a TLS handshake failed"),
     },
   );
+  files.onChange((material) => acceptor.renew(material));
 
   return {
     accept: (socket) => acceptor.accept(socket),
     async [Symbol.asyncDispose]() {
+      await files[Symbol.asyncDispose]();
       // Asks every session to close behind its last answer. What it calls back is not to be relied
       // on: with Node 24 it does so before that. A session that is done closes its socket.
       server.tryShutdown(() => {});

@@ -6,8 +6,8 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { explain, FAULTS, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { bindFault, bindOptions, type Listener } from "../../net/listen.ts";
+import { type LiveTls, openTls } from "../../net/live-tls.ts";
 import { RateLimiter } from "../../net/rate-limit.ts";
-import { readTls } from "../../net/tls.ts";
 import { type Answer, faultAnswer } from "../../wire/answer.ts";
 import { formatResponse, parseRequest, type Request } from "../../wire/jsonrpc.ts";
 import type { JsonrpcServerSettings } from "../settings.ts";
@@ -63,7 +63,8 @@ async function makeService(
   settings: ServiceSettings,
   { serve, log }: { serve: Serve; log: Log },
 ): Promise<{ app: FastifyInstance; close(): Promise<void> }> {
-  const app = await makeServer(settings);
+  const tls = settings.tls && (await openTls(settings.tls, { log }));
+  const app = makeServer(settings, tls);
   const server = app.server;
   const underWay = new Set<AbortController>();
   const sockets = watchSockets(server, new RateLimiter(settings.tcp_rate_limits ?? []));
@@ -124,6 +125,7 @@ async function makeService(
     app,
     async close() {
       server.close();
+      await tls?.[Symbol.asyncDispose]();
       for (let waited = 0; underWay.size > 0 && waited < CLOSE_MS; waited += 20) await sleep(20);
       for (const gone of underWay) gone.abort(new Fault("unreachable", "the server is stopping"));
       await sleep(0); // lets the answers to those that were aborted get out
@@ -133,23 +135,25 @@ async function makeService(
   };
 }
 
-async function makeServer(settings: ServiceSettings): Promise<FastifyInstance> {
+function makeServer(settings: ServiceSettings, tls: LiveTls | undefined): FastifyInstance {
   const options = {
     logger: false,
     bodyLimit: settings.body_max,
     requestTimeout: REQUEST_MS,
     forceCloseConnections: true,
   };
-  if (!settings.tls) return Fastify(options);
+  if (!settings.tls || !tls) return Fastify(options);
   const https = {
-    ...(await readTls(settings.tls)),
+    ...tls.current,
     allowHTTP1: true,
     handshakeTimeout: HANDSHAKE_MS,
     settings: { maxConcurrentStreams: STREAMS_MAX },
     requestCert: settings.tls.verify_client || settings.tls.request_client_cert,
     rejectUnauthorized: settings.tls.verify_client,
   };
-  return Fastify({ ...options, http2: true, https }) as unknown as FastifyInstance;
+  const app = Fastify({ ...options, http2: true, https });
+  tls.onChange((material) => app.server.setSecureContext(material));
+  return app as unknown as FastifyInstance;
 }
 
 /** Has the caller hung up while its request was still being read, too early for anybody to listen? */

@@ -16,18 +16,17 @@ type CircuitSettings = {
 /** Bytes that last moved this long ago count as the end of an exchange when draining. */
 const QUIET_MS = 250;
 
-/** Every open circuit: limits, idle timeout, and one record at its end. */
+/** Every open circuit: limits, idle timeout, and one record at its end. Its settings may change. */
 export class Circuits implements AsyncDisposable {
   readonly #settings: CircuitSettings;
   readonly #log: Log;
   readonly #open = new Set<Splice>();
-  readonly #sweeper: NodeJS.Timeout;
+  #sweeper: NodeJS.Timeout;
 
   constructor(settings: CircuitSettings, { log }: { log: Log }) {
     this.#settings = settings;
     this.#log = log;
-    const every_ms = Math.max(50, Math.min(settings.idle_timeout_ms / 4, 10_000));
-    this.#sweeper = setInterval(() => this.#endIdle(), every_ms).unref();
+    this.#sweeper = this.#sweepLater();
   }
 
   get open(): number {
@@ -54,7 +53,7 @@ export class Circuits implements AsyncDisposable {
 
   /** Ends all circuits: those at rest at once, those that move bytes when they come to rest or time is up. */
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#sweeper);
+    clearTimeout(this.#sweeper);
     const until = Date.now() + this.#settings.drain_timeout_ms;
     while (this.#open.size > 0) {
       const now = Date.now();
@@ -63,6 +62,14 @@ export class Circuits implements AsyncDisposable {
       }
       await sleep(20);
     }
+  }
+
+  #sweepLater(): NodeJS.Timeout {
+    const every_ms = Math.max(50, Math.min(this.#settings.idle_timeout_ms / 4, 10_000));
+    return setTimeout(() => {
+      this.#endIdle();
+      this.#sweeper = this.#sweepLater();
+    }, every_ms).unref();
   }
 
   #endIdle(): void {

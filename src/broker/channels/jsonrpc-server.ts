@@ -19,12 +19,13 @@ type Dependencies = { self: string; broker: Broker; call_timeout_ms: number; log
 /** Where the local service hands in its calls: JSON-RPC requests whose method names operator and method. */
 export async function openGateway(
   settings: JsonrpcServerSettings,
-  { self, broker, call_timeout_ms, log }: Dependencies,
+  deps: Dependencies,
 ): Promise<Listener> {
+  const { self, broker, log } = deps;
   const open = new Set<string>();
 
   async function serve({ id, method, params }: Request, hungUp: AbortSignal): Promise<Answer> {
-    using deadline = new Deadline(call_timeout_ms, `the call of ${method}`, hungUp);
+    using deadline = new Deadline(deps.call_timeout_ms, `the call of ${method}`, hungUp);
     const target = parseMethod(method);
     if (!target) {
       const message = `error parsing address: method "${method}" names no operator, as in "hd-2._ping"`;

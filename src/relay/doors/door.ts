@@ -6,6 +6,7 @@ import type { Leg } from "../leg.ts";
 
 const FAREWELL_MS = 1_000;
 
+/** Its limits and its timeout are read for each stranger, so that they may change. */
 export type DoorSettings = ListenOptions & {
   hello_timeout_ms: number;
   /** How many may be inside without having said what they want, from one source and in all. */
@@ -33,7 +34,10 @@ export async function openDoor<Hello>(
   const listener = await listen(settings, (socket) => {
     socket.on("error", () => {}); // an error is followed by a close, which is what counts
     const source = sourceOf(socket.remoteAddress);
-    if (strangers.size >= settings.strangers_max || !perSource.take(source)) {
+    if (
+      strangers.size >= settings.strangers_max ||
+      !perSource.take(source, settings.strangers_per_source_max)
+    ) {
       socket.destroy();
       return;
     }

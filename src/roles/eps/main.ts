@@ -33,10 +33,17 @@ export async function runEndpoint(
 ): Promise<void> {
   await using scope = new Scope(signal);
   const { name: self, channels } = settings;
-  const call_timeout_ms = settings.call_timeout * 1_000;
   const directory = scope.use(await openDirectory(settings.directory, { log }));
   const broker = new Broker({ self, directory });
-  const deps = { self, broker, directory, call_timeout_ms, log };
+  const deps = {
+    self,
+    broker,
+    directory,
+    log,
+    get call_timeout_ms() {
+      return settings.call_timeout * 1_000;
+    },
+  };
   const ways: Partial<Record<ChannelType, Channel>> = {};
 
   const screen = find("stdout", channels)?.settings;
@@ -61,7 +68,15 @@ export async function runEndpoint(
 
   const desk = find("jsonrpc_server", channels)?.settings;
   const gateway = desk && (await openGateway(desk, deps));
-  const reverse = peers && new ReverseStreams({ ...deps, peers });
+  const reverse =
+    peers &&
+    new ReverseStreams({
+      ...deps,
+      peers,
+      get call_timeout_ms() {
+        return deps.call_timeout_ms;
+      },
+    });
   scope.defer(() =>
     Promise.all([gateway?.[Symbol.asyncDispose](), reverse?.[Symbol.asyncDispose]()]),
   );
@@ -82,17 +97,19 @@ function find<T extends ChannelType>(type: T, channels: ChannelSettings[]) {
 }
 
 async function openPeers(
-  { tls, useProxy }: GrpcClientSettings,
+  settings: GrpcClientSettings,
   { self, directory, log, scope }: { self: string; directory: Directory; log: Log; scope: Scope },
 ): Promise<Peers> {
-  const files = scope.use(await openTls(tls, { log }));
+  const files = scope.use(await openTls(settings.tls, { log }));
   const options = {
     self,
-    use_proxy: useProxy,
+    get use_proxy() {
+      return settings.useProxy;
+    },
     get tls() {
       return files.current;
     },
-    skip_verify: tls.insecure_skip_verify,
+    skip_verify: settings.tls.insecure_skip_verify,
   };
   return new Peers(options, { directory, log });
 }

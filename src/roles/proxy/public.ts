@@ -12,6 +12,7 @@ import { answerFrom } from "../../rpc/methods.ts";
 import { openMetricsServer } from "../../rpc/metrics-server.ts";
 import { openStore } from "../../store/open.ts";
 import { Announcements, PUBLIC } from "./announcements.ts";
+import { circuitLimits, door, pairLimits } from "./limits.ts";
 import { PublicBroker } from "./public-broker.ts";
 import type { ProxySettings, PublicProxySettings } from "./settings.ts";
 
@@ -22,31 +23,15 @@ export async function runPublicProxy(
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
-  const { limits, internal_endpoint: endpoint } = settings;
-  const circuits = scope.use(
-    new Circuits(
-      {
-        circuits_max: limits.circuits_max,
-        idle_timeout_ms: limits.idle_timeout * 1_000,
-        drain_timeout_ms: limits.drain_timeout * 1_000,
-      },
-      { log },
-    ),
-  );
-  const pairs = new Pairs<Leg>(
-    {
-      patience_ms: settings.accept_timeout * 1_000,
-      pending_max: limits.pending_max,
-      pending_per_caller_max: limits.pending_per_caller_max,
+  const { internal_endpoint: endpoint } = settings;
+  const circuits = scope.use(new Circuits(circuitLimits(settings), { log }));
+  const pairs = new Pairs<Leg>(pairLimits(settings), {
+    met: ({ names }, legs) => circuits.add({ names, legs }),
+    lonely: ({ names }, waiting) => {
+      log.info({ ...names, ending: "lonely" }, "nobody came to meet");
+      for (const { socket } of waiting) socket.destroy();
     },
-    {
-      met: ({ names }, legs) => circuits.add({ names, legs }),
-      lonely: ({ names }, waiting) => {
-        log.info({ ...names, ending: "lonely" }, "nobody came to meet");
-        for (const { socket } of waiting) socket.destroy();
-      },
-    },
-  );
+  });
   scope.defer(() => {
     for (const { socket } of pairs.clear()) socket.destroy();
   });
@@ -56,19 +41,12 @@ export async function runPublicProxy(
   const { name } = settings;
   const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, log });
   const { methods } = broker;
-  const door = {
-    rate_limits: settings.tcp_rate_limits,
-    hello_timeout_ms: limits.hello_timeout * 1_000,
-    strangers_max: limits.strangers_max,
-    strangers_per_source_max: limits.strangers_per_source_max,
-  };
   scope.use(
     await openTokenDoor(
-      {
-        ...door,
+      door(settings, {
         bind: settings.internal_bind_address,
         setting: "public: internal_bind_address",
-      },
+      }),
       (token, leg) => {
         if (pairs.seat(token, leg)) return;
         log.debug({ door: "token", ending: "refused" }, "nobody expects this token");
@@ -78,7 +56,7 @@ export async function runPublicProxy(
   );
   scope.use(
     await openSniDoor(
-      { ...door, bind: settings.tls_bind_address, setting: "public: tls_bind_address" },
+      door(settings, { bind: settings.tls_bind_address, setting: "public: tls_bind_address" }),
       (domain, leg) => void broker.passThrough(domain, leg, scope.signal),
     ),
   );

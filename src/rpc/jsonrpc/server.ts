@@ -67,7 +67,7 @@ async function makeService(
   const app = makeServer(settings, tls);
   const server = app.server;
   const underWay = new Set<AbortController>();
-  const sockets = watchSockets(server, new RateLimiter(settings.tcp_rate_limits ?? []));
+  const sockets = watchSockets(server, settings);
   const path = new RegExp(`^(?:${settings.path})$`);
 
   // The method is not checked, and a GET may have a body (eps-protocol 5.1).
@@ -163,9 +163,11 @@ function isGone({ raw }: FastifyReply): boolean {
 }
 
 /** Keeps count of the open sockets, and turns away those that come too often or are too many. */
-function watchSockets(server: HttpServer, limiter: RateLimiter): Set<Socket> {
+function watchSockets(server: HttpServer, settings: ServiceSettings): Set<Socket> {
   const sockets = new Set<Socket>();
+  const limiter = new RateLimiter([]);
   server.on("connection", (socket: Socket) => {
+    limiter.use(settings.tcp_rate_limits);
     if (sockets.size >= CONNECTIONS_MAX || !limiter.admits(socket.remoteAddress)) {
       socket.destroy();
       return;

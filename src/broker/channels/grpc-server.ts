@@ -63,7 +63,9 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
       {
         bind: settings.bind_address,
         setting: "channels: grpc_server: bind_address",
-        rate_limits: settings.tcp_rate_limits,
+        get rate_limits() {
+          return settings.tcp_rate_limits;
+        },
       },
       (socket) => server.accept(socket),
     );

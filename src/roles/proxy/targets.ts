@@ -4,7 +4,8 @@ import { Deadline } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
 import { Scope } from "../../core/scope.ts";
 import { dial } from "../../net/dial.ts";
-import { acceptTls, readTls } from "../../net/tls.ts";
+import { openTls } from "../../net/live-tls.ts";
+import { acceptTls } from "../../net/tls.ts";
 import type { Circuits } from "../../relay/circuits.ts";
 import type { RpcEvents } from "../../rpc/events.ts";
 import { openHttpForwarder } from "../../rpc/http-forwarder.ts";
@@ -33,9 +34,10 @@ export async function openTarget(
   if (!tls) return passThrough(address, { name, circuits });
   const scope = new Scope();
   const service = scope.use(await openService(internal_endpoint, { rpc, log }));
+  const files = scope.use(await openTls(tls, { log }));
   const acceptor = scope.use(
     acceptTls(
-      await readTls(tls),
+      files.current,
       { ...tls, alpn: ["http/1.1"] },
       {
         secured: (socket, took_ms) => {
@@ -46,6 +48,7 @@ export async function openTarget(
       },
     ),
   );
+  files.onChange((material) => acceptor.renew(material));
   return {
     async take(socket) {
       acceptor.accept(socket);
@@ -91,7 +94,7 @@ async function openService(
   const timeout_ms = timeout * 1_000;
   if (!jsonrpc_client) return openHttpForwarder({ address, timeout_ms }, { log });
   const scope = new Scope();
-  const client = scope.use(await JsonrpcClient.open(jsonrpc_client));
+  const client = scope.use(await JsonrpcClient.open(jsonrpc_client, { log }));
   const server = scope.use(
     await openJsonrpcAcceptor(
       { path: jsonrpc_path, body_max: BODY_MAX },

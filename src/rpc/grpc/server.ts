@@ -10,8 +10,9 @@ import {
 } from "@grpc/grpc-js";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
+import { openTls } from "../../net/live-tls.ts";
 import type { TlsSettings } from "../../net/settings.ts";
-import { acceptTls, type Leaf, leafOf, readTls } from "../../net/tls.ts";
+import { acceptTls, type Leaf, leafOf } from "../../net/tls.ts";
 import type { RpcEvents } from "../events.ts";
 import { KEEPALIVE, MESSAGE_MAX } from "./limits.ts";
 import { Eps, type WireRequest, type WireResponse } from "./messages.ts";
@@ -81,8 +82,9 @@ export async function openGrpcServer(
   // TLS is ours, so that certificates are read once a connection; gRPC gets the plain side.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const connections = new Set<TLSSocket>();
+  const files = await openTls(tls, { log });
   const acceptor = acceptTls(
-    await readTls(tls),
+    files.current,
     { ...tls, alpn: ["h2"] },
     {
       secured: (socket, took_ms) => {
@@ -95,6 +97,7 @@ export async function openGrpcServer(
       failed: (reason) => events?.handshakeFailed("grpc", reason),
     },
   );
+  files.onChange((material) => acceptor.renew(material));
 
   return {
     accept: (socket) => acceptor.accept(socket),
@@ -105,6 +108,7 @@ export async function openGrpcServer(
       }
     },
     async [Symbol.asyncDispose]() {
+      await files[Symbol.asyncDispose]();
       // Asks every session to close behind its last answer. What it calls back is not to be relied
       // on: with Node 24 it does so before that. A session that is done closes its socket.
       server.tryShutdown(() => {});

@@ -1,3 +1,4 @@
+import { nanoid } from "nanoid";
 import { aborted, Backoff, Deadline, orAbort } from "../core/deadline.ts";
 import { explain, Fault } from "../core/fault.ts";
 import type { Log } from "../core/log.ts";
@@ -5,11 +6,13 @@ import type { Directory } from "../directory/directory.ts";
 import { groupsThatMayCall } from "../directory/permissions.ts";
 import { fitting, toWire, type WireRequest, type WireResponse } from "../rpc/grpc/messages.ts";
 import { faultAnswer } from "../wire/answer.ts";
+import { REQUEST_ID_SIZE } from "../wire/call-id.ts";
 import { fromStruct, toStruct } from "../wire/struct.ts";
 import type { Broker } from "./broker.ts";
 import { addressOf } from "./channels/grpc-server.ts";
 import type { Peer, Peers } from "./peers.ts";
 import { needsReverseStream } from "./route.ts";
+import { Timings } from "./timings.ts";
 
 /** The code by which originals know a fault on a reverse stream (eps-protocol 3.6). */
 const BROKER_ERROR = -100;
@@ -23,7 +26,6 @@ type Dependencies = {
   broker: Broker;
   directory: Directory;
   peers: Peers;
-  call_timeout_ms: number;
   log: Log;
 };
 
@@ -108,7 +110,8 @@ export class ReverseStreams implements AsyncDisposable {
       const opened_at = Date.now();
       let reason: unknown;
       try {
-        await peers.use(operator, stop, (peer) =>
+        const need = { request: nanoid(REQUEST_ID_SIZE), timings: new Timings() };
+        await peers.use(operator, need, stop, (peer) =>
           this.#serve(operator, peer, kept, () => {
             log.info({ operator }, "reverse stream open");
             told = false;
@@ -168,16 +171,15 @@ export class ReverseStreams implements AsyncDisposable {
   }
 
   async #answer(operator: string, request: WireRequest, gone: AbortSignal): Promise<WireResponse> {
-    const { broker, call_timeout_ms } = this.#deps;
+    const { broker } = this.#deps;
     const { id, clientName } = request;
     if (clientName !== "" && clientName !== operator) {
       return { id, error: { code: 404, message: "no matching client found" } };
     }
-    using deadline = new Deadline(call_timeout_ms, `the call of ${request.method}`, gone);
     try {
       const params = fromStruct(request.params);
       const message = { address: addressOf(request), params, caller: operator };
-      return fitting(toWire(id, await broker.deliver(message, deadline.signal)));
+      return fitting(toWire(id, await broker.deliver(message, gone)));
     } catch (reason) {
       return toWire(id, faultAnswer(Fault.from(reason), BROKER_ERROR));
     }

@@ -16,18 +16,17 @@ type CircuitSettings = {
 /** Bytes that last moved this long ago count as the end of an exchange when draining. */
 const QUIET_MS = 250;
 
-/** Every open circuit: limits, idle timeout, and one story told of each. */
+/** Every open circuit: limits, idle timeout, and one story told of each. Its settings may change. */
 export class Circuits implements AsyncDisposable {
   readonly #settings: CircuitSettings;
   readonly #events: RelayEvents;
   readonly #open = new Set<Splice>();
-  readonly #sweeper: NodeJS.Timeout;
+  #sweeper: NodeJS.Timeout;
 
   constructor(settings: CircuitSettings, { events }: { events: RelayEvents }) {
     this.#settings = settings;
     this.#events = events;
-    const every_ms = Math.max(50, Math.min(settings.idle_timeout_ms / 4, 10_000));
-    this.#sweeper = setInterval(() => this.#endIdle(), every_ms).unref();
+    this.#sweeper = this.#sweepLater();
   }
 
   get open(): number {
@@ -57,7 +56,7 @@ export class Circuits implements AsyncDisposable {
 
   /** Ends all circuits: those at rest at once, those that move bytes when they come to rest or time is up. */
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#sweeper);
+    clearTimeout(this.#sweeper);
     const until = Date.now() + this.#settings.drain_timeout_ms;
     while (this.#open.size > 0) {
       const now = Date.now();
@@ -66,6 +65,14 @@ export class Circuits implements AsyncDisposable {
       }
       await sleep(20);
     }
+  }
+
+  #sweepLater(): NodeJS.Timeout {
+    const every_ms = Math.max(50, Math.min(this.#settings.idle_timeout_ms / 4, 10_000));
+    return setTimeout(() => {
+      this.#endIdle();
+      this.#sweeper = this.#sweepLater();
+    }, every_ms).unref();
   }
 
   #endIdle(): void {

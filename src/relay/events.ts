@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram } from "prom-client";
 import type { Log } from "../core/log.ts";
 import { type Metrics, WAIT_BOUNDS, watch } from "../core/metrics.ts";
-import { DOORS, type Door, type Outcome, type Side } from "./leg.ts";
+import { DOORS, type Door, type Names, type Outcome, type Side } from "./leg.ts";
 
 const SIDES = ["caller", "callee"] as const satisfies Side[];
 /** Circuits live from one call to days. Seconds. */
@@ -11,7 +11,7 @@ const LIFE_BOUNDS = [0.1, 1, 10, 60, 600, 3_600, 21_600, 86_400];
 type Story = {
   readonly circuit: string;
   readonly door: Door;
-  readonly names: Readonly<Record<Side, string>>;
+  readonly names: Names;
   readonly waited_ms: number;
   readonly opened_at: number;
   readonly bytes: Readonly<Record<Side, number>>;
@@ -137,7 +137,7 @@ export class RelayEvents {
   }
 
   /** Patience ran out for a pair. */
-  lonely(names: Readonly<Record<Side, string>>): void {
+  lonely(names: Names): void {
     this.#lonely.inc();
     this.#log.info({ ...names, ending: "lonely" }, "nobody came to meet");
   }

@@ -12,10 +12,12 @@ export type Leg = { readonly door: Door; readonly socket: Socket; readonly arriv
 
 export type Side = "caller" | "callee";
 
+/** Whose the legs are (operators, or the name that a client asked for), and the request they serve. */
+export type Names = Record<Side, string> & { readonly request: string };
+
 /** Two legs that met, and what is known about whom they belong to. */
 export type Meeting = {
-  /** Operators, as the directory names them. */
-  readonly names: Record<Side, string>;
+  readonly names: Names;
   readonly legs: Record<Side, Leg>;
 };
 

@@ -30,7 +30,7 @@ export async function openApiDirectory(
     settings.ca_certificate_files,
     settings.ca_intermediate_certificate_files,
   );
-  const client = await SdClient.open(settings);
+  const client = await SdClient.open(settings, { log });
   const replica = new Replica(trust, (root) => {
     log.warn({ signed: root.record.created_at }, "the service directory began anew");
   });

@@ -36,7 +36,7 @@ export async function runPrivateProxy(
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PRIVATE, store, { log });
   watchAnnouncements(metrics, announcements);
-  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
+  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client, { log }));
   const target = scope.use(await openTarget(settings, { circuits, rpc, log }));
   const broker = new PrivateBroker({ name, announcements, eps, target, log });
   const { methods } = broker;

@@ -16,6 +16,7 @@ import { Readiness } from "../../rpc/readiness.ts";
 import { openStatusServer } from "../../rpc/status-server.ts";
 import { openStore } from "../../store/open.ts";
 import { Announcements, PUBLIC, watchAnnouncements } from "./announcements.ts";
+import { circuitLimits, door, pairLimits } from "./limits.ts";
 import { answersPing } from "./own-endpoint.ts";
 import { PublicBroker } from "./public-broker.ts";
 import type { ProxySettings, PublicProxySettings } from "./settings.ts";
@@ -31,31 +32,15 @@ export async function runPublicProxy(
   const rpc = new RpcEvents({ log, metrics });
   const readiness = new Readiness(scope.signal);
   if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
-  const { limits, internal_endpoint: endpoint } = settings;
-  const circuits = scope.use(
-    new Circuits(
-      {
-        circuits_max: limits.circuits_max,
-        idle_timeout_ms: limits.idle_timeout * 1_000,
-        drain_timeout_ms: limits.drain_timeout * 1_000,
-      },
-      { events },
-    ),
-  );
-  const pairs = new Pairs<Leg>(
-    {
-      patience_ms: settings.accept_timeout * 1_000,
-      pending_max: limits.pending_max,
-      pending_per_caller_max: limits.pending_per_caller_max,
+  const { internal_endpoint: endpoint } = settings;
+  const circuits = scope.use(new Circuits(circuitLimits(settings), { events }));
+  const pairs = new Pairs<Leg>(pairLimits(settings), {
+    met: ({ names }, legs) => circuits.add({ names, legs }),
+    lonely: ({ names }, waiting) => {
+      events.lonely(names);
+      for (const { socket } of waiting) socket.destroy();
     },
-    {
-      met: ({ names }, legs) => circuits.add({ names, legs }),
-      lonely: ({ names }, waiting) => {
-        events.lonely(names);
-        for (const { socket } of waiting) socket.destroy();
-      },
-    },
-  );
+  });
   events.watchPairs(pairs);
   scope.defer(() => {
     for (const { socket } of pairs.clear()) socket.destroy();
@@ -63,24 +48,17 @@ export async function runPublicProxy(
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PUBLIC, store, { log });
   watchAnnouncements(metrics, announcements);
-  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
+  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client, { log }));
   const { name } = settings;
   readiness.add("endpoint", answersPing(eps, name));
   const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, events, log });
   const { methods } = broker;
-  const door = {
-    rate_limits: settings.tcp_rate_limits,
-    hello_timeout_ms: limits.hello_timeout * 1_000,
-    strangers_max: limits.strangers_max,
-    strangers_per_source_max: limits.strangers_per_source_max,
-  };
   scope.use(
     await openTokenDoor(
-      {
-        ...door,
+      door(settings, {
         bind: settings.internal_bind_address,
         setting: "public: internal_bind_address",
-      },
+      }),
       { events },
       (token, leg) => {
         if (pairs.seat(token, leg)) return;
@@ -91,7 +69,7 @@ export async function runPublicProxy(
   );
   scope.use(
     await openSniDoor(
-      { ...door, bind: settings.tls_bind_address, setting: "public: tls_bind_address" },
+      door(settings, { bind: settings.tls_bind_address, setting: "public: tls_bind_address" }),
       { events },
       (domain, leg) => void broker.passThrough(domain, leg, scope.signal),
     ),

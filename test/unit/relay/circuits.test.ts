@@ -45,7 +45,7 @@ describe("the circuits", () => {
     const add = async (waited_ms = 0) => {
       const [caller, callee] = [await wires.connect(), await wires.connect()];
       circuits.add({
-        names: { caller: "hd-1", callee: "hd-2" },
+        names: { caller: "hd-1", callee: "hd-2", request: "r1" },
         legs: {
           caller: { door: "token", socket: caller.accepted, arrived_at: 1_000 + waited_ms },
           callee: { door: "token", socket: callee.accepted, arrived_at: 1_000 },
@@ -76,6 +76,7 @@ describe("the circuits", () => {
       level: "info",
       message: "circuit ended",
       circuit: expect.stringMatching(/^[\w-]{12}$/),
+      request: "r1",
       door: "token",
       caller: "hd-1",
       callee: "hd-2",

@@ -15,7 +15,7 @@ function story(more: { caller?: string; waited_ms?: number } = {}) {
   return {
     circuit: "k3VvS5oQ0c1R",
     door: "token" as const,
-    names: { caller: more.caller ?? "hd-1", callee: "hd-2" },
+    names: { caller: more.caller ?? "hd-1", callee: "hd-2", request: "r1" },
     waited_ms: more.waited_ms ?? 6,
     opened_at: Date.now() - 5_000,
     bytes: { caller: 0, callee: 0 },
@@ -65,7 +65,7 @@ describe("what the relay tells of", () => {
         events.circuitOpened(each);
         events.circuitEnded(each, { ending, by: "us", bytes: each.bytes });
       }
-      events.lonely({ caller, callee: caller });
+      events.lonely({ caller, callee: caller, request: caller });
       events.turnedAway("sni", "unknown", { domain: caller });
       events.turnedAway("sni", "unreachable", { caller, reason: caller });
     };

@@ -58,14 +58,14 @@ it("counts submissions by outcome and who waits, and says when its store cannot 
   const methods = sdMethods(registry, { events: new SdEvents({ metrics, registry }) });
   const signal = new AbortController().signal;
   const submit = async (...records: unknown[]): Promise<unknown> =>
-    methods.get("submitRecords")?.({ records } as never, signal);
+    methods.get("submitRecords")?.({ records } as never, signal, "r1");
   const seen = async (name: string) =>
     samples(await metrics.metrics()).get(`eps_broker_sd_${name}`);
   const submitted = (outcome: string) => seen(`submitted_total{outcome="${outcome}"}`);
 
   const pen = new Pen();
   const [first, second] = [pen.pin(admin, "hd-1"), pen.write(admin, "hd-1", "groups", ["g"])];
-  const waiting = methods.get("getRecords")?.({ after: "", wait_ms: 60_000 }, signal);
+  const waiting = methods.get("getRecords")?.({ after: "", wait_ms: 60_000 }, signal, "r1");
   await until(async () => (await seen("waiting")) === 1, "somebody waits");
   await submit(first);
   expect(await waiting).toHaveLength(1);

@@ -513,3 +513,24 @@ it("settings/README.md mentions every key there is", async () => {
   }
   expect([...missing]).toEqual([]);
 });
+
+it("settings/README.md marks the keys that take effect at SIGHUP, and no others", async () => {
+  const readme = await readFile("settings/README.md", "utf8");
+  const marked = [...readme.matchAll(/`([\w.]+)`(?:\*\*)?(?: ✦)? ↻/g)].map(([, key = ""]) => key);
+  const live = new Set<string>();
+  for (const schema of [EpsSettings, SdSettings, ProxySettings]) {
+    const described = JSON.stringify(
+      z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }),
+    );
+    JSON.parse(described, (key, value) => {
+      if (key !== "properties") return value;
+      for (const [name, each] of Object.entries<{ live?: boolean }>(value)) {
+        if (each.live) live.add(name);
+      }
+      return value;
+    });
+  }
+  const missing = [...live].filter((name) => !marked.some((key) => key.split(".").includes(name)));
+  const wrong = marked.filter((key) => !key.split(".").some((name) => live.has(name)));
+  expect({ missing, wrong }).toEqual({ missing: [], wrong: [] });
+});

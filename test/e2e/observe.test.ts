@@ -105,6 +105,9 @@ describe("programs that are looked at", () => {
       }
       expect(more("hd-2", 'tls_handshake_duration_seconds_count{listener="grpc"}')).toBe(1);
     });
+    const streams = "eps_broker_reverse_streams";
+    expect((await seen("public-proxy-eps-1")).get(`${streams}_accepted`)).toBeGreaterThan(1);
+    expect((await seen("hd-2")).get(`${streams}_kept`)).toBeGreaterThan(0);
     const [sd, hd1] = [await seen("sd-1"), await seen("hd-1")];
     expect(sd.get('eps_broker_sd_submitted_total{outcome="accepted"}')).toBe(1);
     expect(hd1.get("eps_broker_directory_records")).toBe(sd.get("eps_broker_sd_records"));

@@ -1,4 +1,4 @@
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import type { z } from "zod";
 import { explain } from "../core/fault.ts";
 import { LEVELS, type Log, openLog } from "../core/log.ts";
@@ -20,7 +20,7 @@ export function program(name: string, description: string, examples: string): Co
       new Option("--level <level>", "how much to log")
         .choices(Object.keys(LEVELS))
         .default("info")
-        .argParser((level: string) => level.toLowerCase()),
+        .argParser(levelOf),
     )
     .addOption(
       new Option(
@@ -40,6 +40,13 @@ export function program(name: string, description: string, examples: string): Co
     .description("print the version")
     .action(() => void process.stdout.write(`${VERSION}\n`));
   return command;
+}
+
+/** In any case, as the original has it. It stands in for the check that `choices` would make. */
+function levelOf(text: string): string {
+  const level = text.toLowerCase();
+  if (level in LEVELS) return level;
+  throw new InvalidArgumentError(`Allowed choices are ${Object.keys(LEVELS).join(", ")}.`);
 }
 
 /** A settings schema and the environment variable that names the folders to read. */

@@ -1,7 +1,7 @@
 import { Histogram } from "prom-client";
 import { FAULTS, Fault } from "../core/fault.ts";
 import type { Log } from "../core/log.ts";
-import { type Metrics, WAIT_BOUNDS } from "../core/metrics.ts";
+import { type Metrics, WAIT_BOUNDS, watch } from "../core/metrics.ts";
 import type { Address } from "../wire/address.ts";
 import type { Answer } from "../wire/answer.ts";
 import { requestOf } from "../wire/call-id.ts";
@@ -19,10 +19,12 @@ type Outcome = "ok" | "declined" | keyof typeof FAULTS;
 /** Tells of calls: one line for each in the log, and in the metrics how many, how they ended and how fast. */
 export class BrokerEvents {
   readonly #log: Log;
+  readonly #metrics: Metrics;
   readonly #seconds: Histogram<Labels>;
 
   constructor({ log, metrics }: { log: Log; metrics: Metrics }) {
     this.#log = log;
+    this.#metrics = metrics;
     this.#seconds = new Histogram({
       name: "eps_broker_call_duration_seconds",
       help: "Calls that ended here, by the channel that carried them and by how they ended",
@@ -30,6 +32,14 @@ export class BrokerEvents {
       buckets: WAIT_BOUNDS,
       registers: [metrics],
     });
+  }
+
+  /** Lets the numbers of reverse streams be seen: those that we keep, and those that others keep here. */
+  watchStreams({ kept, accepted }: { kept: () => number; accepted: () => number }): void {
+    const ours = "Reverse streams that we keep to operators who could not dial us, open now";
+    watch(this.#metrics, "eps_broker_reverse_streams_kept", ours, kept);
+    const theirs = "Operators that keep a reverse stream to us";
+    watch(this.#metrics, "eps_broker_reverse_streams_accepted", theirs, accepted);
   }
 
   /** A call was sent and nothing came back: its connection broke, or its time was up. */

@@ -54,6 +54,11 @@ export class ReverseStreams implements AsyncDisposable {
     this.#adjust();
   }
 
+  /** How many streams are open. */
+  get open(): number {
+    return [...this.#kept.values()].filter(({ open }) => open).length;
+  }
+
   /** Does this operator have a way to us now? */
   isOpen(operator: string): boolean {
     return this.#kept.get(operator)?.open ?? false;

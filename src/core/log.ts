@@ -30,7 +30,7 @@ export function openLog({ service, level = "info", format = "" }: LogOptions): L
   };
   if (format === "iris") return pino(options, irisLines(service));
   if (format === "" && process.stderr.isTTY) {
-    const colorize = process.env["NO_COLOR"] === undefined;
+    const colorize = !process.env["NO_COLOR"]; // an empty one counts as none (no-color.org)
     return pino(
       options,
       pretty({ destination: 2, sync: true, colorize, ignore: "pid,hostname,service" }),

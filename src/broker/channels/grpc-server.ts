@@ -72,6 +72,11 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
     return channel;
   }
 
+  /** How many operators keep a reverse stream here. */
+  get connected(): number {
+    return this.#clients.size;
+  }
+
   reaches(operator: string): boolean {
     return this.#clients.has(operator);
   }

@@ -81,6 +81,7 @@ export async function runEndpoint(
   scope.defer(() =>
     Promise.all([gateway?.[Symbol.asyncDispose](), reverse?.[Symbol.asyncDispose]()]),
   );
+  events.watchStreams({ kept: () => reverse?.open ?? 0, accepted: () => server?.connected ?? 0 });
   const certificates = [out, door].flatMap((each) => each?.tls.certificate_file ?? []);
   addChecks(readiness, { self, directory, certificates, streams: reverse });
   readiness.opened();

@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { Fault } from "../core/fault.ts";
 import { parseEndpoint } from "../wire/endpoint.ts";
 import { type RateLimit, RateLimiter } from "./rate-limit.ts";
+import { Holdings, sourceOf } from "./source.ts";
 
 /** How long a silent TCP connection may stay before the kernel asks whether anybody is still there. */
 const KEEPALIVE_MS = 30_000;
@@ -15,7 +16,9 @@ export type ListenOptions = {
   /** The setting that named the address, for the message when it cannot be had. */
   setting: string;
   rate_limits?: readonly RateLimit[] | undefined;
+  /** Open connections, in all and from one source. */
   connections_max?: number;
+  connections_per_source_max?: number;
   /** Hears of each connection that came too soon after others and was closed unread. */
   tooSoon?: () => void;
 };
@@ -26,9 +29,17 @@ export type ListenOptions = {
  * Closing the listener lets nobody new in and leaves what was handed over alone.
  */
 export async function listen(
-  { bind, setting, rate_limits = [], connections_max = 65_536, tooSoon }: ListenOptions,
+  {
+    bind,
+    setting,
+    rate_limits = [],
+    connections_max = 65_536,
+    connections_per_source_max = connections_max,
+    tooSoon,
+  }: ListenOptions,
   receive: (socket: Socket) => void,
 ): Promise<Listener> {
+  const perSource = new Holdings(connections_per_source_max);
   const limiter = new RateLimiter(rate_limits);
   const server = createServer({
     allowHalfOpen: true,
@@ -44,6 +55,12 @@ export async function listen(
       tooSoon?.();
       return;
     }
+    const source = sourceOf(socket.remoteAddress);
+    if (!perSource.take(source)) {
+      socket.destroy();
+      return;
+    }
+    socket.once("close", () => perSource.release(source));
     receive(socket);
   });
   await bound(server, bind, setting);

@@ -12,14 +12,12 @@ import {
 } from "node:tls";
 import { Deadline, orAbort } from "../core/deadline.ts";
 import { explain, Fault } from "../core/fault.ts";
+import { Handshakes } from "./handshakes.ts";
 import { readPem } from "./pem.ts";
 import type { TlsSettings } from "./settings.ts";
-import { Holdings, sourceOf } from "./source.ts";
 
 const HANDSHAKE_MS = 10_000;
 const POLL_MS = 10;
-/** Handshakes that one source may have under way; past that its connections are closed unread. */
-const HANDSHAKES_PER_SOURCE_MAX = 256;
 
 /** The files of a `tls` settings block, read and checked (eps-protocol 2.2). */
 export type TlsMaterial = SecureContextOptions & { ca: string[] };
@@ -84,7 +82,7 @@ function dnsNames(alternatives: string): string[] {
 }
 
 /** Asking a socket for its certificate builds it anew each time, so the first answer is kept. */
-function remember(socket: TLSSocket): TLSSocket {
+export function remember(socket: TLSSocket): TLSSocket {
   const certificate = socket.getPeerCertificate();
   socket.getPeerCertificate = () => certificate as never;
   return socket;
@@ -107,8 +105,6 @@ export function acceptTls(
   { secured, failed }: { secured(socket: TLSSocket): void; failed(reason: string): void },
 ): TlsAcceptor {
   const open = new Set<Duplex>();
-  const shaking = new Set<string>();
-  const perSource = new Holdings(HANDSHAKES_PER_SOURCE_MAX);
   const server = createServer({
     ...material,
     requestCert: settings.verify_client || settings.request_client_cert,
@@ -116,53 +112,32 @@ export function acceptTls(
     handshakeTimeout: HANDSHAKE_MS,
     ALPNProtocols: settings.alpn,
   });
-  const settle = ({ source, connection }: Origin): void => {
-    if (shaking.delete(connection)) perSource.release(source);
-  };
-  server.on("secureConnection", (socket) => {
-    settle(originOf(socket));
-    secured(remember(socket));
-  });
+  const handshakes = new Handshakes(server);
+  server.on("secureConnection", (socket) => secured(remember(socket)));
   server.on("tlsClientError", (reason, socket) => {
     failed(explain(reason));
     socket.destroy();
   });
   return {
     accept(socket) {
-      const origin = originOf(socket);
-      if (!perSource.take(origin.source)) {
+      if (!handshakes.admits(socket)) {
         socket.destroy();
         return;
       }
-      shaking.add(origin.connection);
       // An end below TLS is the end of everything above it; half-open, a session would outlive its peer.
       socket.allowHalfOpen = false;
       open.add(socket);
-      socket.on("close", () => {
-        open.delete(socket);
-        settle(origin);
-      });
+      socket.on("close", () => open.delete(socket));
       socket.on("error", () => {}); // told by the TLS socket above it
       server.emit("connection", socket);
     },
     async emptied(ms) {
-      for (const until = Date.now() + ms; open.size > 0 && Date.now() < until; )
+      for (const until = performance.now() + ms; open.size > 0 && performance.now() < until; )
         await sleep(POLL_MS);
     },
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();
     },
-  };
-}
-
-type Origin = { source: string; connection: string };
-
-/** Who a socket comes from, and what tells its connection from all others: the same for TLS above it. */
-function originOf(socket: Duplex): Origin {
-  const { remoteAddress, remotePort, localPort } = socket as Partial<Socket>;
-  return {
-    source: sourceOf(remoteAddress),
-    connection: `${remoteAddress} ${remotePort} ${localPort}`,
   };
 }
 

@@ -62,6 +62,8 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
         bind: settings.bind_address,
         setting: "channels: grpc_server: bind_address",
         rate_limits: settings.tcp_rate_limits,
+        connections_max: settings.connections_max,
+        connections_per_source_max: settings.connections_per_source_max,
       },
       (socket) => server.accept(socket),
     );

@@ -1,8 +1,9 @@
 import { constants, type ServerHttp2Session } from "node:http2";
 
-/** What a connection may ask for in vain within a window: far more than any client of ours or the original's. */
-const GESTURES_MAX = 2_000;
-const WINDOW_MS = 1_000;
+/** Pings and settings that a client may send in one second: far more than those of gRPC ever do. */
+const NUDGES = { max: 2_000, window_ms: 1_000 };
+/** Calls that it may take back. The library sends a GOAWAY at about as many, and then goes on reading. */
+const RESETS = { max: 1_000, window_ms: 30_000 };
 
 /**
  * Ends a connection whose client keeps the server busy with what carries no call (RFC 9113 10.5):
@@ -10,16 +11,24 @@ const WINDOW_MS = 1_000;
  * library's own limits; these are well formed, cheap to send, and each has to be answered.
  */
 export function refuseFloods(session: ServerHttp2Session): void {
-  let gestures = 0;
+  const calm = (): void => session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+  const nudged = counter(NUDGES, calm);
+  const reset = counter(RESETS, calm);
+  session.on("ping", nudged);
+  session.on("remoteSettings", nudged);
+  session.on("stream", (stream) => {
+    stream.once("close", () => stream.rstCode !== constants.NGHTTP2_NO_ERROR && reset());
+  });
+}
+
+/** Counts, and calls `exceeded` when there were too many within one window. */
+function counter({ max, window_ms }: typeof NUDGES, exceeded: () => void): () => void {
+  let count = 0;
   let since = performance.now();
-  const count = (): void => {
+  return () => {
     const now = performance.now();
-    if (now - since > WINDOW_MS) [gestures, since] = [0, now];
-    gestures += 1;
-    if (gestures !== GESTURES_MAX) return;
-    session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    if (now - since > window_ms) [count, since] = [0, now];
+    count += 1;
+    if (count === max) exceeded();
   };
-  session.on("ping", count);
-  session.on("remoteSettings", count);
-  session.on("stream", (stream) => stream.once("aborted", count));
 }

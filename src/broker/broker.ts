@@ -19,11 +19,12 @@ export type InternalMethod = (call: Call, signal: AbortSignal) => Promise<Json> 
 
 type Message = { address: Address; params: JsonObject; caller: string; timings?: Timings };
 
+/** Read for each call, so that they may change. */
 type BrokerSettings = {
-  self: string;
+  readonly self: string;
   /** How long a call may take, and how long one that its service has acknowledged. */
-  call_timeout_ms: number;
-  respond_timeout_ms: number;
+  readonly call_timeout_ms: number;
+  readonly respond_timeout_ms: number;
 };
 
 type Dependencies = { directory: Directory; events: BrokerEvents };

@@ -19,6 +19,9 @@ export const PickedUp = z.object({
 const KEPT_MAX = 1_000;
 const KEPT_MS = 60_000;
 
+/** Read for each call, so that it may change. */
+type LaterSettings = { readonly respond_timeout_ms: number };
+
 /** A call as its caller knows it. */
 type Asked = { readonly id: string; readonly caller: string };
 
@@ -41,15 +44,15 @@ type Task = Disposable & {
  * that it waits on; then it asks for the answer again, and nobody else may.
  */
 export class Later {
-  readonly #timeout_ms: number;
+  readonly #settings: LaterSettings;
   readonly #stop: AbortSignal;
   /** By the id that the service was given. The broker limits how many there are. */
   readonly #open = new Map<string, Open>();
   readonly #answered = new Map<string, Open>();
 
   /** Nobody waits any longer once `stop` has aborted. */
-  constructor({ respond_timeout_ms }: { respond_timeout_ms: number }, stop: AbortSignal) {
-    this.#timeout_ms = respond_timeout_ms;
+  constructor(settings: LaterSettings, stop: AbortSignal) {
+    this.#settings = settings;
     this.#stop = stop;
   }
 
@@ -67,7 +70,8 @@ export class Later {
     return {
       given,
       promised: async () => {
-        using deadline = new Deadline(this.#timeout_ms, "the answer promised", this.#stop);
+        const { respond_timeout_ms } = this.#settings;
+        using deadline = new Deadline(respond_timeout_ms, "the answer promised", this.#stop);
         return await orAbort(answer, deadline.signal);
       },
       [Symbol.dispose]: () => this.#open.delete(given),
@@ -91,7 +95,8 @@ export class Later {
   }
 
   /**
-   * The answer to a call that its caller made and lost, or undefined if there is none within `wait_ms`.
+   * The answer to a call that its caller made and lost, or undefined if there is none within `wait_ms`
+   * or before the time of the signal is up.
    * Throws `not_found` if that caller has no such call here.
    */
   async pickUp(asked: Asked, wait_ms: number, signal: AbortSignal): Promise<Answer | undefined> {
@@ -101,8 +106,8 @@ export class Later {
     if (!found) throw new Fault("not_found", "no answer was promised by this id");
     using patience = new Deadline(wait_ms, "the answer promised", signal);
     return await orAbort(found.answer, patience.signal).catch((reason) => {
-      if (signal.aborted || reason !== patience.signal.reason) throw reason;
-      return undefined;
+      if (Fault.from(reason).fault === "timeout") return undefined;
+      throw reason;
     });
   }
 }

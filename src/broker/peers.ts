@@ -43,6 +43,8 @@ export type Peer = {
   readonly connection: GrpcConnection;
   /** The route it was opened for, as text: when the directory says another, it is not used again. */
   readonly route: string;
+  /** What we show on it: when our own certificate is renewed, it is not lent again. */
+  readonly tls: TlsMaterial;
   /** May the next call use it as well? An original proxy cuts its circuits after 5 s. */
   readonly lasting: boolean;
   /** The certificate that the other side has shown; none yet while it is being dialled. */
@@ -62,11 +64,13 @@ export class Peers implements AsyncDisposable {
   readonly #kept = new Map<string, Peer>();
   readonly #opening = new Map<string, Promise<Peer>>();
   readonly #stop = new AbortController();
+  readonly #unsubscribe: () => void;
 
   constructor(options: PeersOptions, { directory, log }: { directory: Directory; log: Log }) {
     this.#options = options;
     this.#directory = directory;
     this.#log = log;
+    this.#unsubscribe = directory.onChange(() => this.#recheck());
   }
 
   /** Calls another operator. A call that certainly did not run because the connection was gone is tried once more. */
@@ -108,20 +112,35 @@ export class Peers implements AsyncDisposable {
   }
 
   /** Does the directory still lead to this peer, and still pin the certificate that it has shown? */
-  isCurrent(operator: string, { route, leaf }: Peer): boolean {
-    if (route !== JSON.stringify(routeTo(this.#directory.entry(operator)))) return false;
-    return !leaf || pinnedNames(this.#directory, leaf).includes(operator);
+  isCurrent(operator: string, peer: Peer): boolean {
+    const leads = peer.route === JSON.stringify(routeTo(this.#directory.entry(operator)));
+    return leads && this.#isTrusted(operator, peer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#unsubscribe();
     this.#stop.abort(new Fault("unreachable", "the endpoint is stopping"));
     await Promise.allSettled(this.#opening.values());
     for (const [operator, peer] of this.#kept) this.#close(operator, peer);
   }
 
+  #isTrusted(operator: string, { leaf }: Peer): boolean {
+    return !leaf || pinnedNames(this.#directory, leaf).includes(operator);
+  }
+
+  /** Closes what the directory has revoked, calls and all; what it only moved may finish its calls. */
+  #recheck(): void {
+    for (const [operator, peer] of this.#kept) {
+      if (this.isCurrent(operator, peer)) continue;
+      this.#kept.delete(operator);
+      if (peer.users === 0 || !this.#isTrusted(operator, peer)) this.#close(operator, peer);
+    }
+  }
+
   async #peer(operator: string, need: Need, signal: AbortSignal): Promise<Peer> {
     const kept = this.#kept.get(operator);
-    if (kept?.connection.usable && this.isCurrent(operator, kept)) return kept;
+    const ours = kept?.tls === this.#options.tls;
+    if (kept?.connection.usable && ours && this.isCurrent(operator, kept)) return kept;
     if (kept) this.#kept.delete(operator);
     if (kept?.users === 0) this.#close(operator, kept);
     return await orAbort(this.#opening.get(operator) ?? this.#open(operator, need), signal);
@@ -174,12 +193,13 @@ export class Peers implements AsyncDisposable {
     const address = await orAbort(resolveEndpoint(endpoint), deadline.signal);
     const begun = performance.now();
     const connection = new GrpcConnection({ endpoint: address, name: operator }, async (socket) => {
-      const { secure, leaf } = await this.#secure(operator, socket, token);
+      const { secure, leaf } = await this.#secure(operator, socket, { tls, token });
       peer.leaf = leaf;
       timings.add("connect", performance.now() - begun);
       return secure;
     });
-    const peer: Peer = { connection, route: JSON.stringify(route), lasting, users: 0 };
+    const { tls } = this.#options;
+    const peer: Peer = { connection, route: JSON.stringify(route), tls, lasting, users: 0 };
     this.#log.debug({ operator, endpoint, proxy: route.proxy, request }, "dialling a peer");
     return peer;
   }
@@ -227,10 +247,10 @@ export class Peers implements AsyncDisposable {
   async #secure(
     operator: string,
     socket: Socket,
-    token: Buffer | undefined,
+    { tls, token }: { tls: TlsMaterial; token: Buffer | undefined },
   ): Promise<{ secure: TLSSocket; leaf: Leaf }> {
     if (token) socket.write(token);
-    const { tls, skip_verify } = this.#options;
+    const { skip_verify } = this.#options;
     const secure = await connectTls(
       socket,
       tls,

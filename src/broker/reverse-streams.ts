@@ -32,6 +32,7 @@ type Dependencies = {
 type Kept = {
   readonly stop: AbortController;
   readonly backoff: Backoff;
+  open: boolean;
   /** Hangs up if the directory says something else of the other side than when it was dialled. */
   recheck(): void;
 };
@@ -51,6 +52,11 @@ export class ReverseStreams implements AsyncDisposable {
     this.#deps = deps;
     this.#unsubscribe = deps.directory.onChange(() => this.#adjust());
     this.#adjust();
+  }
+
+  /** Does this operator have a way to us now? */
+  isOpen(operator: string): boolean {
+    return this.#kept.get(operator)?.open ?? false;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -81,7 +87,12 @@ export class ReverseStreams implements AsyncDisposable {
   }
 
   #keep(operator: string): void {
-    const kept = { stop: new AbortController(), backoff: new Backoff(), recheck: () => {} };
+    const kept = {
+      stop: new AbortController(),
+      backoff: new Backoff(),
+      open: false,
+      recheck: () => {},
+    };
     this.#kept.set(operator, kept);
     const loop = this.#loop(operator, kept).finally(() => {
       this.#kept.delete(operator);
@@ -104,11 +115,13 @@ export class ReverseStreams implements AsyncDisposable {
           this.#serve(operator, peer, kept, () => {
             log.info({ operator }, "reverse stream open");
             told = false;
+            kept.open = true;
           }),
         );
       } catch (caught) {
         reason = caught;
       }
+      kept.open = false;
       if (stop.aborted) return;
       // The first failure is news; that it still fails is not.
       const level = told ? "debug" : "warn";

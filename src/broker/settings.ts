@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { live } from "../core/settings/live.ts";
 import { defaultTo, endpoint, optional, rule, text, wholeNumber } from "../core/settings/shapes.ts";
 import { TcpRateLimits, TlsSettings } from "../net/settings.ts";
 import { JsonrpcClientSettings, JsonrpcServerSettings } from "../rpc/settings.ts";
@@ -7,7 +8,7 @@ const COUNT_MAX = 1_000_000;
 
 export const GrpcServerSettings = z.strictObject({
   bind_address: defaultTo("localhost:4444", endpoint),
-  tcp_rate_limits: optional(TcpRateLimits),
+  tcp_rate_limits: live(optional(TcpRateLimits)),
   /** Open connections, in all and from one source. Ours. */
   connections_max: defaultTo(10_000, wholeNumber(1, COUNT_MAX)),
   connections_per_source_max: defaultTo(1_000, wholeNumber(1, COUNT_MAX)),
@@ -37,7 +38,7 @@ export type GatewaySettings = z.infer<typeof GatewaySettings>;
 
 export const GrpcClientSettings = z.strictObject({
   /** Whether operators behind a proxy may be reached through it. */
-  useProxy: defaultTo(true, z.boolean()),
+  useProxy: live(defaultTo(true, z.boolean())),
   tls: TlsSettings,
 });
 export type GrpcClientSettings = z.infer<typeof GrpcClientSettings>;

@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import type { Server } from "node:tls";
+import type { Server, TLSSocket } from "node:tls";
 import { connectionOf, Holdings, sourceOf } from "./source.ts";
 
 /** Handshakes that one source may have under way; past that its connections are closed unread. */
@@ -7,11 +7,22 @@ const PER_SOURCE_MAX = 256;
 
 /** The handshakes that a TLS server has under way, by source. */
 export class Handshakes {
-  readonly #underWay = new Set<string>();
+  /** When each began, by its connection. */
+  readonly #underWay = new Map<string, number>();
   readonly #perSource = new Holdings(PER_SOURCE_MAX);
 
-  constructor(server: Pick<Server, "on">) {
-    server.on("secureConnection", (socket) => this.#over(connectionOf(socket), socket));
+  /** `secured` is called after each that went well, and told how long it took. */
+  constructor(
+    server: Pick<Server, "on">,
+    secured: (socket: TLSSocket, took_ms: number) => void = () => {},
+  ) {
+    server.on("secureConnection", (socket) => {
+      const now = performance.now();
+      const connection = connectionOf(socket);
+      const began_at = this.#underWay.get(connection) ?? now;
+      this.#over(connection, socket);
+      secured(socket, now - began_at);
+    });
   }
 
   /** True if there is room for one more from where this socket comes; it counts until it is over. */
@@ -19,7 +30,7 @@ export class Handshakes {
     const { remoteAddress } = socket;
     if (!this.#perSource.take(sourceOf(remoteAddress))) return false;
     const connection = connectionOf(socket);
-    this.#underWay.add(connection);
+    this.#underWay.set(connection, performance.now());
     socket.on("close", () => this.#over(connection, { remoteAddress }));
     return true;
   }

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,7 +7,6 @@ import {
   createSecureContext,
   createServer,
   type PeerCertificate,
-  type SecureContextOptions,
   type TLSSocket,
 } from "node:tls";
 import { Deadline, orAbort } from "../core/deadline.ts";
@@ -20,11 +19,16 @@ const HANDSHAKE_MS = 10_000;
 const POLL_MS = 10;
 
 /** The files of a `tls` settings block, read and checked (eps-protocol 2.2). */
-export type TlsMaterial = SecureContextOptions & { ca: string[] };
+export type TlsMaterial = {
+  ca: string[];
+  cert?: string;
+  key?: string;
+  minVersion?: "TLSv1.2";
+};
 
 export async function readTls(settings: TlsSettings): Promise<TlsMaterial> {
   const material: TlsMaterial = {
-    ca: await Promise.all(settings.ca_certificate_files.map(readPem)),
+    ca: await Promise.all(settings.ca_certificate_files.map(readAuthorities)),
     minVersion: "TLSv1.2",
   };
   if (settings.certificate_file && settings.key_file) {
@@ -41,6 +45,19 @@ export async function readTls(settings: TlsSettings): Promise<TlsMaterial> {
   }
   return material;
 }
+
+/** OpenSSL passes over an authority that it cannot read, and then believes nobody. */
+async function readAuthorities(file: string): Promise<string> {
+  const text = await readPem(file);
+  try {
+    for (const [block] of text.matchAll(CERTIFICATE)) new X509Certificate(block);
+  } catch (cause) {
+    throw new Fault("settings", `${file} holds a certificate that cannot be read`, { cause });
+  }
+  return text;
+}
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
 
 /** What a certificate proves about whoever holds its key. */
 export type Leaf = {
@@ -91,6 +108,8 @@ export function remember(socket: TLSSocket): TLSSocket {
 type TlsAcceptor = AsyncDisposable & {
   /** Takes over a socket, whoever dialled it, and plays the server's part in a handshake on it. */
   accept(socket: Duplex): void;
+  /** Uses other certificates for the handshakes to come; connections stay as they are. */
+  renew(material: TlsMaterial): void;
   /** Resolves once all its sockets have been closed by those who own them, or after `ms`. */
   emptied(ms: number): Promise<void>;
 };
@@ -102,7 +121,10 @@ type TlsAcceptor = AsyncDisposable & {
 export function acceptTls(
   material: TlsMaterial,
   settings: Pick<TlsSettings, "verify_client" | "request_client_cert"> & { alpn: string[] },
-  { secured, failed }: { secured(socket: TLSSocket): void; failed(reason: string): void },
+  {
+    secured,
+    failed,
+  }: { secured(socket: TLSSocket, took_ms: number): void; failed(reason: string): void },
 ): TlsAcceptor {
   const open = new Set<Duplex>();
   const server = createServer({
@@ -112,8 +134,9 @@ export function acceptTls(
     handshakeTimeout: HANDSHAKE_MS,
     ALPNProtocols: settings.alpn,
   });
-  const handshakes = new Handshakes(server);
-  server.on("secureConnection", (socket) => secured(remember(socket)));
+  const handshakes = new Handshakes(server, (socket, took_ms) =>
+    secured(remember(socket), took_ms),
+  );
   server.on("tlsClientError", (reason, socket) => {
     failed(explain(reason));
     socket.destroy();
@@ -131,6 +154,7 @@ export function acceptTls(
       socket.on("error", () => {}); // told by the TLS socket above it
       server.emit("connection", socket);
     },
+    renew: (renewed) => server.setSecureContext(renewed),
     async emptied(ms) {
       for (const until = performance.now() + ms; open.size > 0 && performance.now() < until; )
         await sleep(POLL_MS);

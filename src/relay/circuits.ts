@@ -13,18 +13,17 @@ type CircuitSettings = {
   drain_timeout_ms: number;
 };
 
-/** Every open circuit: limits, idle timeout, and one story told of each. */
+/** Every open circuit: limits, idle timeout, and one story told of each. Its settings may change. */
 export class Circuits implements AsyncDisposable {
   readonly #settings: CircuitSettings;
   readonly #events: RelayEvents;
   readonly #open = new Set<Splice>();
-  readonly #sweeper: NodeJS.Timeout;
+  #sweeper: NodeJS.Timeout;
 
   constructor(settings: CircuitSettings, { events }: { events: RelayEvents }) {
     this.#settings = settings;
     this.#events = events;
-    const every_ms = Math.max(50, Math.min(settings.idle_timeout_ms / 4, 10_000));
-    this.#sweeper = setInterval(() => this.#endIdle(), every_ms).unref();
+    this.#sweeper = this.#sweepLater();
   }
 
   get open(): number {
@@ -58,7 +57,7 @@ export class Circuits implements AsyncDisposable {
    * ended before.
    */
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#sweeper);
+    clearTimeout(this.#sweeper);
     const { drain_timeout_ms } = this.#settings;
     const until = performance.now() + drain_timeout_ms;
     while (this.#open.size > 0) {
@@ -68,6 +67,14 @@ export class Circuits implements AsyncDisposable {
       }
       await sleep(20);
     }
+  }
+
+  #sweepLater(): NodeJS.Timeout {
+    const every_ms = Math.max(50, Math.min(this.#settings.idle_timeout_ms / 4, 10_000));
+    return setTimeout(() => {
+      this.#endIdle();
+      this.#sweeper = this.#sweepLater();
+    }, every_ms).unref();
   }
 
   #endIdle(): void {

@@ -6,6 +6,7 @@ import type { Directory } from "../../directory/directory.ts";
 import { dial } from "../../net/dial.ts";
 import { type Listener, listen } from "../../net/listen.ts";
 import type { Leaf } from "../../net/tls.ts";
+import type { RpcEvents } from "../../rpc/events.ts";
 import { toWire, type WireRequest, type WireResponse } from "../../rpc/grpc/messages.ts";
 import { type GrpcServer, openGrpcServer, type ReverseStream } from "../../rpc/grpc/server.ts";
 import { formatAddress, parseAddress } from "../../wire/address.ts";
@@ -26,6 +27,7 @@ type Dependencies = {
   self: string;
   broker: Broker;
   directory: Directory;
+  rpc?: RpcEvents;
   log: Log;
 };
 
@@ -53,7 +55,7 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
         call: (request, leaf, signal) => channel.#answer(request, leaf, signal),
         reverse: (stream, leaf) => channel.#register(stream, leaf),
       },
-      { log: deps.log },
+      { log: deps.log, events: deps.rpc },
     );
     channel.#server = server;
     channel.#unsubscribe = deps.directory.onChange(() => channel.#endRevoked());
@@ -61,9 +63,11 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
       {
         bind: settings.bind_address,
         setting: "channels: grpc_server: bind_address",
-        rate_limits: settings.tcp_rate_limits,
         connections_max: settings.connections_max,
         connections_per_source_max: settings.connections_per_source_max,
+        get rate_limits() {
+          return settings.tcp_rate_limits;
+        },
       },
       (socket) => server.accept(socket),
     );
@@ -145,12 +149,14 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
     });
   }
 
-  /** A certificate that the directory no longer pins ends the streams it opened. */
+  /** A certificate that the directory no longer pins ends the streams and connections it opened. */
   #endRevoked(): void {
+    const { directory } = this.#deps;
     for (const client of this.#clients.values()) {
-      if (pinnedNames(this.#deps.directory, client.leaf).includes(client.name)) continue;
+      if (pinnedNames(directory, client.leaf).includes(client.name)) continue;
       client.end(status.UNAUTHENTICATED, "the directory no longer pins the certificate");
     }
+    this.#server?.recheck((leaf) => pinnedNames(directory, leaf).length > 0);
   }
 }
 

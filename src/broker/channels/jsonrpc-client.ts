@@ -1,4 +1,5 @@
 import { Fault } from "../../core/fault.ts";
+import type { Log } from "../../core/log.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import type { JsonrpcClientSettings } from "../../rpc/settings.ts";
 import type { Answer } from "../../wire/answer.ts";
@@ -6,7 +7,7 @@ import type { JsonObject } from "../../wire/json.ts";
 import type { Call, Channel } from "../channel.ts";
 import type { Later } from "../later.ts";
 
-type Dependencies = { self: string; later: Later };
+type Dependencies = { self: string; later: Later; log: Log };
 
 /**
  * Hands calls for this operator to the service that runs behind its endpoint (eps-protocol 4.6). A
@@ -28,7 +29,7 @@ export class JsonrpcClientChannel implements Channel, AsyncDisposable {
     settings: JsonrpcClientSettings,
     deps: Dependencies,
   ): Promise<JsonrpcClientChannel> {
-    return new JsonrpcClientChannel(deps, await JsonrpcClient.open(settings));
+    return new JsonrpcClientChannel(deps, await JsonrpcClient.open(settings, deps));
   }
 
   reaches(operator: string): boolean {

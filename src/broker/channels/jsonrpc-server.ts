@@ -4,6 +4,7 @@ import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { Directory } from "../../directory/directory.ts";
 import type { Listener } from "../../net/listen.ts";
+import type { RpcEvents } from "../../rpc/events.ts";
 import { type Exchange, openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { isCallId, parseMethod } from "../../wire/address.ts";
 import { type Answer, faultAnswer } from "../../wire/answer.ts";
@@ -26,6 +27,7 @@ type Dependencies = {
   broker: Broker;
   directory: Directory;
   later: Later;
+  rpc?: RpcEvents;
   log: Log;
 };
 
@@ -36,7 +38,7 @@ type Dependencies = {
  */
 export async function openGateway(
   settings: GatewaySettings,
-  { self, broker, directory, later, log }: Dependencies,
+  { self, broker, directory, later, rpc, log }: Dependencies,
 ): Promise<Listener> {
   const { tls, allowed_clients } = settings;
   const own = { self, allowed: allowed_clients };
@@ -71,6 +73,7 @@ export async function openGateway(
   return await openJsonrpcServer(settings, {
     serve,
     log,
+    told: rpc && { events: rpc, listener: "gateway" },
     setting: "channels: jsonrpc_server: bind_address",
   });
 }

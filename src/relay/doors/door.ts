@@ -8,6 +8,7 @@ import type { Leg } from "../leg.ts";
 
 const FAREWELL_MS = 1_000;
 
+/** Its limits and its timeout are read for each stranger, so that they may change. */
 export type DoorSettings = ListenOptions & {
   hello_timeout_ms: number;
   /** How many may be inside without having said what they want, from one source and in all. */
@@ -33,12 +34,13 @@ export async function openDoor<Hello>(
   const strangers = new Set<Socket>();
   const perSource = new Holdings(settings.strangers_per_source_max);
 
-  const tooSoon = (): void => events.turnedAway(door, "rate");
-  const listener = await listen({ ...settings, tooSoon }, (socket) => {
+  const listener = await listen(settings, enter, () => events.turnedAway(door, "rate"));
+
+  function enter(socket: Socket): void {
     socket.on("error", () => {}); // an error is followed by a close, which is what counts
     const source = sourceOf(socket.remoteAddress);
     const crowded = strangers.size >= settings.strangers_max;
-    if (crowded || !perSource.take(source)) {
+    if (crowded || !perSource.take(source, settings.strangers_per_source_max)) {
       socket.destroy();
       events.turnedAway(door, crowded ? "crowd" : "source_crowd", { source });
       return;
@@ -61,7 +63,7 @@ export async function openDoor<Hello>(
         events.strangerLeft(door);
         perSource.release(source);
       });
-  });
+  }
 
   async function hearInTime(socket: Socket): Promise<Hello> {
     using deadline = new Deadline(settings.hello_timeout_ms, "a hello");

@@ -48,6 +48,7 @@ type Dependencies = {
 /** What a private proxy does: it announces domains, and fetches the connections that come for them. */
 export class PrivateBroker {
   readonly #deps: Dependencies;
+  #whyUnannounced: string | undefined = "nothing has been announced yet";
 
   constructor(deps: Dependencies) {
     this.#deps = deps;
@@ -65,6 +66,11 @@ export class PrivateBroker {
     ]);
   }
 
+  /** Why a public proxy does not know all announcements, as it was when they were last made. */
+  get whyUnannounced(): string | undefined {
+    return this.#whyUnannounced;
+  }
+
   /** Announces everything again and again, soon after a failure, until the signal aborts. */
   async keepAnnouncing(signal: AbortSignal): Promise<void> {
     const { announcements, log } = this.#deps;
@@ -74,10 +80,12 @@ export class PrivateBroker {
       try {
         for (const each of announcements.list()) await this.#pass(each, signal);
         failing = false;
+        this.#whyUnannounced = undefined;
         backoff.reset();
         await sleep(AGAIN_MS, undefined, { signal });
       } catch (reason) {
         if (signal.aborted) return;
+        this.#whyUnannounced = explain(reason);
         if (!failing) log.warn({ reason: explain(reason) }, "announcing failed, trying again");
         failing = true;
         await backoff.wait(signal).catch(() => {});

@@ -1,14 +1,15 @@
 import { Agent, type Dispatcher, ProxyAgent, request } from "undici";
 import { Deadline } from "../../core/deadline.ts";
 import { Fault } from "../../core/fault.ts";
-import { readTls } from "../../net/tls.ts";
+import { type Log, silent } from "../../core/log.ts";
+import { type LiveTls, openTls } from "../../net/live-tls.ts";
 import type { Answer } from "../../wire/answer.ts";
 import type { JsonObject } from "../../wire/json.ts";
 import { parseResponse } from "../../wire/jsonrpc.ts";
 import type { JsonrpcClientSettings } from "../settings.ts";
 
 const CALL_MS = 30_000;
-const CONNECT_MS = 5_000;
+const CONNECT_MS = 10_000;
 const ANSWER_MAX = 64 * 1024 * 1024;
 
 /** RFC 9110, 15.3.3: taken, and not yet done. */
@@ -20,30 +21,52 @@ type JsonrpcCall = { method: string; params: JsonObject; id?: string };
 /** Calls a JSON-RPC server over HTTP and keeps the connection for the next call. */
 export class JsonrpcClient implements AsyncDisposable {
   readonly #endpoint: string;
-  readonly #agent: Dispatcher;
+  readonly #tls: LiveTls | undefined;
+  #agent: Dispatcher;
+  /** Those whose certificates were renewed, until their last call is answered. */
+  readonly #retired = new Set<Dispatcher>();
 
-  private constructor(endpoint: string, agent: Dispatcher) {
+  private constructor(
+    endpoint: string,
+    { tls, connectBy }: { tls: LiveTls | undefined; connectBy: () => Dispatcher },
+  ) {
     this.#endpoint = endpoint;
-    this.#agent = agent;
+    this.#tls = tls;
+    this.#agent = connectBy();
+    tls?.onChange(() => {
+      this.#retire(this.#agent);
+      this.#agent = connectBy();
+    });
   }
 
-  /** Reads the certificates that `settings` name. Connects to nobody yet. */
-  static async open(settings: JsonrpcClientSettings): Promise<JsonrpcClient> {
-    const { endpoint, tls, proxy_url } = settings;
+  /**
+   * Reads the certificates that `settings` name, and again when they change: calls under way keep
+   * their connection, the next one opens another. Connects to nobody yet.
+   */
+  static async open(
+    settings: JsonrpcClientSettings,
+    {
+      log = silent,
+      endpoint = settings.endpoint,
+      server_name = settings.tls?.server_name,
+    }: { log?: Log; endpoint?: string | undefined; server_name?: string | undefined } = {},
+  ): Promise<JsonrpcClient> {
+    const { tls: files, proxy_url } = settings;
     if (!endpoint) throw new Fault("settings", "a jsonrpc_client needs an endpoint");
-    const connect = {
-      timeout: CONNECT_MS,
-      autoSelectFamily: true,
-      ...(tls && {
-        ...(await readTls(tls)),
-        rejectUnauthorized: !tls.insecure_skip_verify,
-        ...(tls.server_name && { servername: tls.server_name }),
-      }),
+    const tls = files && (await openTls(files, { log }));
+    const connectBy = (): Dispatcher => {
+      const connect = {
+        timeout: CONNECT_MS,
+        autoSelectFamily: true,
+        ...tls?.current,
+        rejectUnauthorized: !files?.insecure_skip_verify,
+        ...(server_name && { servername: server_name }),
+      };
+      return proxy_url
+        ? new ProxyAgent({ uri: proxy_url, requestTls: connect })
+        : new Agent({ connect });
     };
-    const agent = proxy_url
-      ? new ProxyAgent({ uri: proxy_url, requestTls: connect })
-      : new Agent({ connect });
-    return new JsonrpcClient(endpoint, agent);
+    return new JsonrpcClient(endpoint, { tls, connectBy });
   }
 
   /**
@@ -90,7 +113,14 @@ export class JsonrpcClient implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#agent.destroy();
+    await this.#tls?.[Symbol.asyncDispose]();
+    await Promise.all([this.#agent, ...this.#retired].map((agent) => agent.destroy()));
+  }
+
+  #retire(agent: Dispatcher): void {
+    this.#retired.add(agent);
+    const gone = (): void => void this.#retired.delete(agent);
+    agent.close().then(gone, gone);
   }
 }
 

@@ -40,11 +40,12 @@ export class Connections {
   constructor(server: HttpServer, settings: Settings) {
     this.#settings = settings;
     this.#perSource = new Holdings(settings.connections_per_source_max);
-    const limiter = new RateLimiter(settings.tcp_rate_limits ?? []);
+    const limiter = new RateLimiter([]);
     const secure = server as unknown as Http2SecureServer;
     if (settings.tls) this.#handshakes = new Handshakes(secure);
     secure.on("session", refuseFloods);
     server.on("connection", (socket: Socket) => {
+      limiter.use(settings.tcp_rate_limits);
       if (!limiter.admits(socket.remoteAddress) || !this.#take(socket)) socket.destroy();
     });
   }

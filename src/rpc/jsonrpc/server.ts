@@ -6,9 +6,11 @@ import { explain, FAULTS, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { expressionOf } from "../../core/settings/shapes.ts";
 import { bindFault, bindOptions, type Listener } from "../../net/listen.ts";
-import { type Leaf, leafOf, readTls, remember } from "../../net/tls.ts";
+import { type LiveTls, openTls } from "../../net/live-tls.ts";
+import { type Leaf, leafOf, remember } from "../../net/tls.ts";
 import { type Answer, faultAnswer } from "../../wire/answer.ts";
 import { formatResponse, parseRequest, type Request } from "../../wire/jsonrpc.ts";
+import type { ListenerName, RpcEvents } from "../events.ts";
 import type { JsonrpcServerSettings } from "../settings.ts";
 import { Connections } from "./connections.ts";
 import { allowOrigins } from "./cors.ts";
@@ -30,6 +32,13 @@ export type Exchange = {
 /** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
 type Serve = (request: Request, signal: AbortSignal, exchange: Exchange) => Promise<Answer>;
 
+type Dependencies = {
+  serve: Serve;
+  log: Log;
+  /** Who hears of requests and handshakes, and by which name. */
+  told?: { events: RpcEvents; listener: ListenerName } | undefined;
+};
+
 /**
  * JSON-RPC over HTTP/1.1 and, with TLS, HTTP/2 (eps-protocol 5.1): one request a POST, every error
  * an HTTP 400 that carries a JSON-RPC error, ids echoed exactly. The size of a body is checked
@@ -38,23 +47,23 @@ type Serve = (request: Request, signal: AbortSignal, exchange: Exchange) => Prom
  */
 export async function openJsonrpcServer(
   settings: JsonrpcServerSettings,
-  { serve, log, setting }: { serve: Serve; log: Log; setting: string },
+  { setting, ...deps }: Dependencies & { setting: string },
 ): Promise<Listener> {
-  const { app, close } = await makeService(settings, { serve, log });
+  const { app, close } = await makeService(settings, deps);
   try {
     await app.listen(listenOptions(settings.bind_address));
   } catch (cause) {
     throw bindFault(settings.bind_address, setting, cause);
   }
   const { port } = app.server.address() as { port: number };
-  log.debug({ address: settings.bind_address, port, setting }, "accepting JSON-RPC");
+  deps.log.debug({ address: settings.bind_address, port, setting }, "accepting JSON-RPC");
   return { port, [Symbol.asyncDispose]: close };
 }
 
 /** The same over sockets that come from elsewhere; from `accept` on they are the server's to close. */
 export async function openJsonrpcAcceptor(
   settings: ServiceSettings,
-  deps: { serve: Serve; log: Log },
+  deps: Dependencies,
 ): Promise<AsyncDisposable & { accept(socket: Duplex): void }> {
   const { app, close } = await makeService(settings, deps);
   return {
@@ -67,9 +76,10 @@ type ServiceSettings = Omit<JsonrpcServerSettings, "bind_address">;
 
 async function makeService(
   settings: ServiceSettings,
-  { serve, log }: { serve: Serve; log: Log },
+  { serve, log, told }: Dependencies,
 ): Promise<{ app: FastifyInstance; close(): Promise<void> }> {
-  const app = await makeServer(settings);
+  const tls = settings.tls && (await openTls(settings.tls, { log }));
+  const app = makeServer(settings, tls);
   const server = app.server;
   const underWay = new Set<AbortController>();
   const connections = new Connections(server, settings);
@@ -94,6 +104,12 @@ async function makeService(
     return undefined;
   });
   app.addHook("onSend", async (request) => connections.answered(request));
+  app.addHook("onResponse", async (_, reply) => {
+    told?.events.answered(told.listener, reply.statusCode, reply.elapsedTime);
+  });
+  server.on("tlsClientError", (reason: Error) => {
+    told?.events.handshakeFailed(told.listener, explain(reason));
+  });
   app.setErrorHandler((reason, _, reply) => {
     const fault = httpFault(reason, settings.body_max);
     if (fault.fault === "internal") log.error({ err: reason }, "a request failed");
@@ -140,6 +156,7 @@ async function makeService(
     app,
     async close() {
       server.close();
+      await tls?.[Symbol.asyncDispose]();
       for (let waited = 0; underWay.size > 0 && waited < CLOSE_MS; waited += 20) await sleep(20);
       for (const gone of underWay) gone.abort(new Fault("unreachable", "the server is stopping"));
       await sleep(0); // lets the answers to those that were aborted get out
@@ -149,7 +166,7 @@ async function makeService(
   };
 }
 
-async function makeServer(settings: ServiceSettings): Promise<FastifyInstance> {
+function makeServer(settings: ServiceSettings, tls: LiveTls | undefined): FastifyInstance {
   const options = {
     logger: false,
     bodyLimit: settings.body_max,
@@ -157,9 +174,9 @@ async function makeServer(settings: ServiceSettings): Promise<FastifyInstance> {
     http2SessionTimeout: settings.idle_timeout * 1_000,
     forceCloseConnections: true,
   };
-  if (!settings.tls) return Fastify(options);
+  if (!settings.tls || !tls) return Fastify(options);
   const https = {
-    ...(await readTls(settings.tls)),
+    ...tls.current,
     allowHTTP1: true,
     handshakeTimeout: HANDSHAKE_MS,
     settings: { maxConcurrentStreams: STREAMS_MAX },
@@ -168,6 +185,7 @@ async function makeServer(settings: ServiceSettings): Promise<FastifyInstance> {
   };
   const app = Fastify({ ...options, http2: true, https });
   app.server.on("secureConnection", remember);
+  tls.onChange((material) => app.server.setSecureContext(material));
   return app as unknown as FastifyInstance;
 }
 

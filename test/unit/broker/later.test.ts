@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Later } from "../../../src/broker/later.ts";
+import { Deadline } from "../../../src/core/deadline.ts";
 import { Fault } from "../../../src/core/fault.ts";
 
 const never = new AbortController().signal;
@@ -84,6 +85,16 @@ describe("answers that a service gives later", () => {
     expect(await early).toEqual(answer);
     task[Symbol.dispose]();
     expect(await answers.pickUp(asked, 10, never)).toEqual(answer);
+  });
+
+  it("are only pending for whoever has little time to wait, and for nobody who is gone", async () => {
+    const answers = later();
+    using task = answers.open(address, "hd-1");
+    const asked = { id: task.given, caller: "hd-1" };
+    using hurry = new Deadline(10, "the question");
+    expect(await answers.pickUp(asked, 60_000, hurry.signal)).toBeUndefined();
+    const gone = AbortSignal.abort(new Fault("unreachable", "the caller hung up"));
+    await expect(answers.pickUp(asked, 60_000, gone)).rejects.toBe(gone.reason);
   });
 
   it("can be picked up by nobody else", async () => {

@@ -1,3 +1,5 @@
+import { Deadline } from "../core/deadline.ts";
+import { Fault } from "../core/fault.ts";
 import type { Directory } from "../directory/directory.ts";
 import type { Leaf } from "../net/tls.ts";
 
@@ -24,4 +26,37 @@ export function noMatch(leaf: Leaf, pinned: readonly string[] = [], claimed = ""
   }
   const names = leaf.names.join(", ") || "no name";
   return `no matching client: the directory pins no certificate ${leaf.fingerprint} for ${names}`;
+}
+
+/** How long a caller waits for the first answer of the directory. */
+const DIRECTORY_MS = 30_000;
+
+/**
+ * Throws unless this certificate may hand in calls of ours: one that the directory pins for our own
+ * name, or for one that is allowed (`*` for any). With none pinned for us there is nothing to compare.
+ */
+export async function refuseForeign(
+  leaf: Leaf | undefined,
+  { self, allowed }: { self: string; allowed: readonly string[] },
+  { directory, signal }: { directory: Directory; signal: AbortSignal },
+): Promise<void> {
+  if (allowed.includes("*")) return;
+  using deadline = new Deadline(DIRECTORY_MS, "the directory", signal);
+  await directory.ready(deadline.signal);
+  const pins = directory.entry(self)?.certificates ?? [];
+  if (!pins.some(({ key_usage }) => key_usage === "encryption")) return;
+  const owners = leaf ? pinnedNames(directory, leaf) : [];
+  if (owners.some((name) => name === self || allowed.includes(name))) return;
+  throw new Fault("forbidden", `${shownBy(leaf, owners)} may not call for ${self}: ${FIX}`);
+}
+
+const FIX =
+  'show a certificate that the directory pins for that operator, or name another in allowed_clients of the jsonrpc_server channel ("*" for any)';
+
+function shownBy(leaf: Leaf | undefined, owners: readonly string[]): string {
+  if (!leaf) return "a client without a certificate";
+  const names = leaf.names.join(", ") || "no name";
+  const whose =
+    owners.length > 0 ? `pinned for ${owners.join(", ")}` : "not pinned in the directory";
+  return `the certificate ${leaf.fingerprint} of ${names}, ${whose},`;
 }

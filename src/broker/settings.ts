@@ -1,15 +1,40 @@
 import { z } from "zod";
 import { live } from "../core/settings/live.ts";
-import { defaultTo, endpoint, optional, rule } from "../core/settings/shapes.ts";
+import { defaultTo, endpoint, optional, rule, text, wholeNumber } from "../core/settings/shapes.ts";
 import { TcpRateLimits, TlsSettings } from "../net/settings.ts";
 import { JsonrpcClientSettings, JsonrpcServerSettings } from "../rpc/settings.ts";
+
+const COUNT_MAX = 1_000_000;
 
 export const GrpcServerSettings = z.strictObject({
   bind_address: defaultTo("localhost:4444", endpoint),
   tcp_rate_limits: live(optional(TcpRateLimits)),
+  /** Open connections, in all and from one source. Ours. */
+  connections_max: defaultTo(10_000, wholeNumber(1, COUNT_MAX)),
+  connections_per_source_max: defaultTo(1_000, wholeNumber(1, COUNT_MAX)),
   tls: TlsSettings,
 });
 export type GrpcServerSettings = z.infer<typeof GrpcServerSettings>;
+
+export const GatewaySettings = JsonrpcServerSettings.extend({
+  /** Operators whose certificates may hand in calls besides our own; "*" is any certificate. Ours. */
+  allowed_clients: defaultTo([], z.array(text)),
+}).check(
+  rule((value, complain) => {
+    const { tls, allowed_clients } = value as { tls?: { verify_client?: unknown } | null } & Record<
+      string,
+      unknown
+    >;
+    const verified = tls && tls.verify_client !== false;
+    if (Array.isArray(allowed_clients) && allowed_clients.length > 0 && !verified) {
+      complain(
+        ["allowed_clients"],
+        "needs tls with verify_client: without it nobody proves who is calling",
+      );
+    }
+  }),
+);
+export type GatewaySettings = z.infer<typeof GatewaySettings>;
 
 export const GrpcClientSettings = z.strictObject({
   /** Whether operators behind a proxy may be reached through it. */
@@ -22,7 +47,7 @@ export type GrpcClientSettings = z.infer<typeof GrpcClientSettings>;
 const ChannelSettings = z.discriminatedUnion("type", [
   channel("grpc_server", GrpcServerSettings),
   channel("grpc_client", GrpcClientSettings),
-  channel("jsonrpc_server", JsonrpcServerSettings),
+  channel("jsonrpc_server", GatewaySettings),
   channel("jsonrpc_client", JsonrpcClientSettings),
   channel("stdout", z.strictObject({})),
 ]);

@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { Fault } from "../core/fault.ts";
 import { parseEndpoint } from "../wire/endpoint.ts";
 import { type RateLimit, RateLimiter } from "./rate-limit.ts";
+import { Holdings, sourceOf } from "./source.ts";
 
 /** How long a silent TCP connection may stay before the kernel asks whether anybody is still there. */
 const KEEPALIVE_MS = 30_000;
@@ -16,7 +17,9 @@ export type ListenOptions = {
   setting: string;
   /** Read for each connection, so that they may change. */
   readonly rate_limits?: readonly RateLimit[] | undefined;
+  /** Open connections, in all and from one source. */
   connections_max?: number;
+  connections_per_source_max?: number;
 };
 
 /**
@@ -31,6 +34,7 @@ export async function listen(
   tooSoon: () => void = () => {},
 ): Promise<Listener> {
   const { bind, setting, connections_max = 65_536 } = options;
+  const perSource = new Holdings(options.connections_per_source_max ?? connections_max);
   const limiter = new RateLimiter([]);
   const server = createServer({
     allowHalfOpen: true,
@@ -47,6 +51,12 @@ export async function listen(
       tooSoon();
       return;
     }
+    const source = sourceOf(socket.remoteAddress);
+    if (!perSource.take(source)) {
+      socket.destroy();
+      return;
+    }
+    socket.once("close", () => perSource.release(source));
     receive(socket);
   });
   await bound(server, bind, setting);

@@ -1,4 +1,5 @@
-import { isIPv6 } from "node:net";
+import { isIPv6, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 /**
  * Who a connection counts as for limits per source: an IPv4 address, or the /64 of an IPv6 one,
@@ -14,6 +15,12 @@ export function sourceOf(address: string | undefined): string {
   const after = tail ? tail.split(":") : [];
   while (groups.length + after.length < 8) groups.push("0");
   return `${[...groups, ...after].slice(0, 4).join(":")}::/64`;
+}
+
+/** What tells a connection from all others, and is the same for TLS and HTTP/2 above it. */
+export function connectionOf(socket: Duplex): string {
+  const { remoteAddress, remotePort, localAddress, localPort } = socket as Partial<Socket>;
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
 
 /** Counts what each source holds at the moment; a source that holds nothing costs nothing. */

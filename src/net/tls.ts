@@ -11,14 +11,12 @@ import {
 } from "node:tls";
 import { Deadline, orAbort } from "../core/deadline.ts";
 import { explain, Fault } from "../core/fault.ts";
+import { Handshakes } from "./handshakes.ts";
 import { readPem } from "./pem.ts";
 import type { TlsSettings } from "./settings.ts";
-import { Holdings, sourceOf } from "./source.ts";
 
 const HANDSHAKE_MS = 10_000;
 const POLL_MS = 10;
-/** Handshakes that one source may have under way; past that its connections are closed unread. */
-const HANDSHAKES_PER_SOURCE_MAX = 256;
 
 /** The files of a `tls` settings block, read and checked (eps-protocol 2.2). */
 export type TlsMaterial = {
@@ -101,7 +99,7 @@ function dnsNames(alternatives: string): string[] {
 }
 
 /** Asking a socket for its certificate builds it anew each time, so the first answer is kept. */
-function remember(socket: TLSSocket): TLSSocket {
+export function remember(socket: TLSSocket): TLSSocket {
   const certificate = socket.getPeerCertificate();
   socket.getPeerCertificate = () => certificate as never;
   return socket;
@@ -129,9 +127,6 @@ export function acceptTls(
   }: { secured(socket: TLSSocket, took_ms: number): void; failed(reason: string): void },
 ): TlsAcceptor {
   const open = new Set<Duplex>();
-  /** The handshakes that are under way, and when they began. */
-  const shaking = new Map<string, number>();
-  const perSource = new Holdings(HANDSHAKES_PER_SOURCE_MAX);
   const server = createServer({
     ...material,
     requestCert: settings.verify_client || settings.request_client_cert,
@@ -139,56 +134,34 @@ export function acceptTls(
     handshakeTimeout: HANDSHAKE_MS,
     ALPNProtocols: settings.alpn,
   });
-  const settle = ({ source, connection }: Origin): void => {
-    if (shaking.delete(connection)) perSource.release(source);
-  };
-  server.on("secureConnection", (socket) => {
-    const origin = originOf(socket);
-    const took_ms = Date.now() - (shaking.get(origin.connection) ?? Date.now());
-    settle(origin);
-    secured(remember(socket), took_ms);
-  });
+  const handshakes = new Handshakes(server, (socket, took_ms) =>
+    secured(remember(socket), took_ms),
+  );
   server.on("tlsClientError", (reason, socket) => {
     failed(explain(reason));
     socket.destroy();
   });
   return {
     accept(socket) {
-      const origin = originOf(socket);
-      if (!perSource.take(origin.source)) {
+      if (!handshakes.admits(socket)) {
         socket.destroy();
         return;
       }
-      shaking.set(origin.connection, Date.now());
       // An end below TLS is the end of everything above it; half-open, a session would outlive its peer.
       socket.allowHalfOpen = false;
       open.add(socket);
-      socket.on("close", () => {
-        open.delete(socket);
-        settle(origin);
-      });
+      socket.on("close", () => open.delete(socket));
       socket.on("error", () => {}); // told by the TLS socket above it
       server.emit("connection", socket);
     },
     renew: (renewed) => server.setSecureContext(renewed),
     async emptied(ms) {
-      for (const until = Date.now() + ms; open.size > 0 && Date.now() < until; )
+      for (const until = performance.now() + ms; open.size > 0 && performance.now() < until; )
         await sleep(POLL_MS);
     },
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();
     },
-  };
-}
-
-type Origin = { source: string; connection: string };
-
-/** Who a socket comes from, and what tells its connection from all others: the same for TLS above it. */
-function originOf(socket: Duplex): Origin {
-  const { remoteAddress, remotePort, localPort } = socket as Partial<Socket>;
-  return {
-    source: sourceOf(remoteAddress),
-    connection: `${remoteAddress} ${remotePort} ${localPort}`,
   };
 }
 

@@ -9,12 +9,9 @@ type CircuitSettings = {
   circuits_max: number;
   /** A circuit in which nothing moves for this long is ended. */
   idle_timeout_ms: number;
-  /** How long circuits that are still moving bytes may go on after the proxy was asked to stop. */
+  /** How long circuits may go on after the proxy was asked to stop, and be silent meanwhile. */
   drain_timeout_ms: number;
 };
-
-/** Bytes that last moved this long ago count as the end of an exchange when draining. */
-const QUIET_MS = 250;
 
 /** Every open circuit: limits, idle timeout, and one story told of each. Its settings may change. */
 export class Circuits implements AsyncDisposable {
@@ -41,8 +38,8 @@ export class Circuits implements AsyncDisposable {
       circuit: nanoid(12),
       door: caller.door,
       names: meeting.names,
-      waited_ms: Math.abs(caller.arrived_at - callee.arrived_at),
-      opened_at: Date.now(),
+      waited_ms: Math.round(Math.abs(caller.arrived_at - callee.arrived_at)),
+      opened_at: performance.now(),
       bytes: splice.bytes,
     };
     this.#open.add(splice);
@@ -54,14 +51,19 @@ export class Circuits implements AsyncDisposable {
     });
   }
 
-  /** Ends all circuits: those at rest at once, those that move bytes when they come to rest or time is up. */
+  /**
+   * Ends all circuits: when both sides have finished or time is up. Silence tells nothing about whether
+   * somebody waits for a slow answer, so only a circuit that was silent for as long as all may go on is
+   * ended before.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#sweeper);
-    const until = Date.now() + this.#settings.drain_timeout_ms;
+    const { drain_timeout_ms } = this.#settings;
+    const until = performance.now() + drain_timeout_ms;
     while (this.#open.size > 0) {
-      const now = Date.now();
+      const now = performance.now();
       for (const splice of this.#open) {
-        if (now >= until || now - splice.moved_at >= QUIET_MS) splice.cut("shutdown");
+        if (now >= until || now - splice.moved_at >= drain_timeout_ms) splice.cut("shutdown");
       }
       await sleep(20);
     }
@@ -76,7 +78,7 @@ export class Circuits implements AsyncDisposable {
   }
 
   #endIdle(): void {
-    const limit = Date.now() - this.#settings.idle_timeout_ms;
+    const limit = performance.now() - this.#settings.idle_timeout_ms;
     for (const splice of this.#open) if (splice.moved_at < limit) splice.cut("idle");
   }
 }

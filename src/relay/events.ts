@@ -114,7 +114,7 @@ export class RelayEvents {
   /** The record: an operator can run the service on these lines alone. */
   circuitEnded(story: Story, { ending, by, bytes }: Outcome): void {
     const { circuit, door, names, waited_ms, opened_at } = story;
-    const lasted_ms = Date.now() - opened_at;
+    const lasted_ms = Math.round(performance.now() - opened_at);
     this.#open.delete(story);
     const moved = this.#movedBy(door);
     for (const side of SIDES) moved[side] += bytes[side];

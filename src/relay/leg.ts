@@ -8,7 +8,12 @@ export const DOORS = ["token", "sni", "announced"] as const;
 export type Door = (typeof DOORS)[number];
 
 /** One half of a circuit: a connection whose hello has been read. What came behind the hello is still in it. */
-export type Leg = { readonly door: Door; readonly socket: Socket; readonly arrived_at: number };
+export type Leg = {
+  readonly door: Door;
+  readonly socket: Socket;
+  /** In milliseconds of `performance.now()`. */
+  readonly arrived_at: number;
+};
 
 export type Side = "caller" | "callee";
 

@@ -5,6 +5,7 @@ import {
   endpoint,
   optional,
   pattern,
+  seconds,
   webAddress,
   wholeNumber,
 } from "../core/settings/shapes.ts";
@@ -12,6 +13,7 @@ import { TcpRateLimits, TlsSettings } from "../net/settings.ts";
 
 const METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"] as const;
 const BODY_MAX = 4 * 1024 * 1024;
+const COUNT_MAX = 1_000_000;
 
 /** Which web pages may call us (eps-protocol 5.4). */
 export const CorsSettings = z.strictObject({
@@ -32,6 +34,13 @@ export const JsonrpcServerSettings = z.strictObject({
   tls: optional(TlsSettings),
   /** Bytes. Ours; the original reads whatever comes. */
   body_max: defaultTo(BODY_MAX, wholeNumber(1, 1024 ** 3)),
+  /** Open connections, in all and from one source. Ours, as are the rest. */
+  connections_max: defaultTo(10_000, wholeNumber(1, COUNT_MAX)),
+  connections_per_source_max: defaultTo(1_000, wholeNumber(1, COUNT_MAX)),
+  /** How long a request may take to arrive whole, and its answer to be taken. */
+  request_timeout: defaultTo(60, seconds(0.1, 3_600)),
+  /** How long a connection may be open without a request under way. */
+  idle_timeout: defaultTo(75, seconds(0.1, 3_600)),
 });
 export type JsonrpcServerSettings = z.infer<typeof JsonrpcServerSettings>;
 

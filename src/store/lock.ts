@@ -59,9 +59,9 @@ async function removeStale(lock: string, filename: string, mine: string): Promis
 }
 
 async function waitForTakeover(guard: string): Promise<void> {
-  const deadline = Date.now() + TAKEOVER_PATIENCE_MS;
+  const deadline = performance.now() + TAKEOVER_PATIENCE_MS;
   while (contents(guard) !== undefined) {
-    if (Date.now() > deadline) {
+    if (performance.now() > deadline) {
       throw new Fault(
         "conflict",
         `${guard} was left by a process that died while it started: delete it and start again`,

@@ -9,6 +9,7 @@ import type { Directory } from "../../src/directory/directory.ts";
 import type { SignedRecord } from "../../src/directory/record.ts";
 import { openApiDirectory } from "../../src/directory/sources/api.ts";
 import { openJsonrpcServer } from "../../src/rpc/jsonrpc/server.ts";
+import { JsonrpcServerSettings } from "../../src/rpc/settings.ts";
 import type { Json, JsonObject } from "../../src/wire/json.ts";
 import { eventually } from "../support/town.ts";
 import { type Holder, issueRoot, issueSigner, Pen } from "../unit/directory/authority.ts";
@@ -31,7 +32,7 @@ afterAll(async () => {
 async function fakeSd(scope: Scope, answer: (params: JsonObject) => Json | Promise<Json>) {
   const asked: JsonObject[] = [];
   const server = await openJsonrpcServer(
-    { bind_address: "127.0.0.1:0", path: "/jsonrpc", body_max: 1_000_000 },
+    JsonrpcServerSettings.parse({ bind_address: "127.0.0.1:0" }),
     {
       serve: async ({ params }) => {
         asked.push(params);

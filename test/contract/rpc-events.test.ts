@@ -6,7 +6,7 @@ import { connectTls, readTls } from "../../src/net/tls.ts";
 import { RpcEvents } from "../../src/rpc/events.ts";
 import { openGrpcServer } from "../../src/rpc/grpc/server.ts";
 import { openJsonrpcServer } from "../../src/rpc/jsonrpc/server.ts";
-import type { JsonrpcServerSettings } from "../../src/rpc/settings.ts";
+import { JsonrpcServerSettings } from "../../src/rpc/settings.ts";
 import { Authority } from "../support/certificates.ts";
 import { call, echo } from "../support/jsonrpc-servers.ts";
 import { samples } from "../support/metrics.ts";
@@ -35,7 +35,10 @@ describe("what listeners tell of", () => {
 
   async function server(more: Partial<JsonrpcServerSettings> = {}) {
     const { metrics, events, becomes } = open();
-    const settings = { bind_address: "127.0.0.1:0", path: "/jsonrpc", body_max: 1_000, ...more };
+    const settings = {
+      ...JsonrpcServerSettings.parse({ bind_address: "127.0.0.1:0", body_max: 1_000 }),
+      ...more,
+    };
     const told = { events, listener: "gateway" } as const;
     const deps = { serve: echo, log: silent, setting: "test", told };
     const { port, ...listener } = await openJsonrpcServer(settings, deps);

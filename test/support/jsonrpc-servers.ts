@@ -1,7 +1,7 @@
 import { silent } from "../../src/core/log.ts";
 import type { Listener } from "../../src/net/listen.ts";
 import { openJsonrpcServer } from "../../src/rpc/jsonrpc/server.ts";
-import type { JsonrpcServerSettings } from "../../src/rpc/settings.ts";
+import { JsonrpcServerSettings } from "../../src/rpc/settings.ts";
 
 export type Serve = Parameters<typeof openJsonrpcServer>[1]["serve"];
 
@@ -17,15 +17,7 @@ export class JsonrpcServers implements AsyncDisposable {
   readonly #open: Listener[] = [];
 
   async open(settings: Partial<JsonrpcServerSettings> = {}, serve = echo): Promise<Listener> {
-    const all: JsonrpcServerSettings = {
-      bind_address: "127.0.0.1:0",
-      path: "/jsonrpc",
-      cors: undefined,
-      tcp_rate_limits: undefined,
-      tls: undefined,
-      body_max: 4 * 1024 ** 2,
-      ...settings,
-    };
+    const all = { ...JsonrpcServerSettings.parse({ bind_address: "127.0.0.1:0" }), ...settings };
     const server = await openJsonrpcServer(all, { serve, log: silent, setting: "test" });
     this.#open.push(server);
     return server;

@@ -63,6 +63,8 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
       {
         bind: settings.bind_address,
         setting: "channels: grpc_server: bind_address",
+        connections_max: settings.connections_max,
+        connections_per_source_max: settings.connections_per_source_max,
         get rate_limits() {
           return settings.tcp_rate_limits;
         },

@@ -2,17 +2,19 @@ import { nanoid } from "nanoid";
 import { z } from "zod";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
+import type { Directory } from "../../directory/directory.ts";
 import type { Listener } from "../../net/listen.ts";
 import type { RpcEvents } from "../../rpc/events.ts";
-import { openJsonrpcServer, type ReplyHeaders } from "../../rpc/jsonrpc/server.ts";
-import type { JsonrpcServerSettings } from "../../rpc/settings.ts";
+import { type Exchange, openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { isCallId, parseMethod } from "../../wire/address.ts";
 import { type Answer, faultAnswer } from "../../wire/answer.ts";
 import { callIdText, REQUEST_ID_SIZE, requestOf, withRequest } from "../../wire/call-id.ts";
 import type { JsonObject } from "../../wire/json.ts";
 import type { Request } from "../../wire/jsonrpc.ts";
 import type { Broker } from "../broker.ts";
+import { refuseForeign } from "../identity.ts";
 import type { Later } from "../later.ts";
+import type { GatewaySettings } from "../settings.ts";
 import { Timings } from "../timings.ts";
 
 /** The code by which callers know whatever this endpoint could not do (eps-protocol 4.8). */
@@ -20,7 +22,14 @@ const BROKER_ERROR = 1;
 /** An id of the caller's own that is longer than this would make calls too large to respond to. */
 const OWN_ID_MAX = 256;
 
-type Dependencies = { self: string; broker: Broker; later: Later; rpc?: RpcEvents; log: Log };
+type Dependencies = {
+  self: string;
+  broker: Broker;
+  directory: Directory;
+  later: Later;
+  rpc?: RpcEvents;
+  log: Log;
+};
 
 /**
  * Where the local service hands in its calls: JSON-RPC requests whose method names operator and method.
@@ -28,15 +37,19 @@ type Dependencies = { self: string; broker: Broker; later: Later; rpc?: RpcEvent
  * took how long. A service that has acknowledged a call answers it here as well, by `respond`.
  */
 export async function openGateway(
-  settings: JsonrpcServerSettings,
-  { self, broker, later, rpc, log }: Dependencies,
+  settings: GatewaySettings,
+  { self, broker, directory, later, rpc, log }: Dependencies,
 ): Promise<Listener> {
+  const { tls, allowed_clients } = settings;
+  const own = { self, allowed: allowed_clients };
+
   async function serve(
     { id, method, params }: Request,
     hungUp: AbortSignal,
-    headers: ReplyHeaders,
+    { headers, leaf }: Exchange,
   ): Promise<Answer> {
     try {
+      if (tls?.verify_client) await refuseForeign(leaf, own, { directory, signal: hungUp });
       if (method === RESPOND) return respond(later, id, params);
       const target = parseMethod(method);
       if (!target) {

@@ -67,11 +67,20 @@ export const pattern = z.string().refine(isPattern, { error: "expected a regular
 
 function isPattern(value: string): boolean {
   try {
-    new RegExp(value);
+    expressionOf(value);
     return true;
   } catch {
     return false;
   }
+}
+
+/**
+ * The expression that a pattern of the settings stands for. The original's dialect (RE2) may begin
+ * with flags, as in `(?i)^https://`, which Node 20 only takes apart from the pattern.
+ */
+export function expressionOf(pattern: string): RegExp {
+  const [prefix = "", flags = ""] = /^\(\?([ims]+)\)/.exec(pattern) ?? [];
+  return new RegExp(pattern.slice(prefix.length), flags);
 }
 
 /**

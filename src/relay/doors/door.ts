@@ -45,12 +45,12 @@ export async function openDoor<Hello>(
       events.turnedAway(door, crowded ? "crowd" : "source_crowd", { source });
       return;
     }
-    const came_at = Date.now();
+    const came_at = performance.now();
     strangers.add(socket);
     events.strangerCame(door);
     hearInTime(socket)
       .then((hello) => {
-        const arrived_at = Date.now();
+        const arrived_at = performance.now();
         events.helloHeard(door, arrived_at - came_at);
         admit(hello, { door, socket, arrived_at });
       })

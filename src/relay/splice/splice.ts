@@ -6,7 +6,7 @@ export interface Splice {
   readonly over: Promise<Outcome>;
   /** How many bytes each side has sent until now. */
   readonly bytes: Readonly<Record<Side, number>>;
-  /** When bytes last moved, in milliseconds of `Date.now()`. */
+  /** When bytes last moved, in milliseconds of `performance.now()`, which no change of the clock moves. */
   readonly moved_at: number;
   /** Ends it from our side: both legs are reset, so that neither takes the cut for an end. */
   cut(ending: Ending): void;

@@ -14,7 +14,7 @@ import type { Splice } from "./splice.ts";
 export function spliceStreams(sockets: Record<Side, Socket>): Splice {
   const bytes = { caller: 0, callee: 0 };
   let first: Pick<Outcome, "ending" | "by"> | undefined;
-  let moved_at = Date.now();
+  let moved_at = performance.now();
   const ended: Side[] = [];
 
   const stop = (ending: Ending, by: Outcome["by"]): void => {
@@ -28,7 +28,7 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
     const target = sockets[to];
     source.on("data", (chunk: Buffer) => {
       bytes[from] += chunk.length;
-      moved_at = Date.now();
+      moved_at = performance.now();
       if (!target.write(chunk)) source.pause();
     });
     target.on("drain", () => source.resume());

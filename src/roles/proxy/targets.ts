@@ -11,11 +11,11 @@ import type { RpcEvents } from "../../rpc/events.ts";
 import { openHttpForwarder } from "../../rpc/http-forwarder.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcAcceptor } from "../../rpc/jsonrpc/server.ts";
+import { JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { callIdText } from "../../wire/call-id.ts";
 import type { PrivateProxySettings } from "./settings.ts";
 
 const DIAL_MS = 5_000;
-const BODY_MAX = 4 * 1024 * 1024;
 
 /** What a connection is for: the domain that its client asks for, and the request it belongs to. */
 export type Visit = { readonly domain: string; readonly request: string };
@@ -64,7 +64,7 @@ function passThrough(
   return {
     async take(socket, { domain, request }) {
       using deadline = new Deadline(DIAL_MS, `dialling ${address}`);
-      const arrived_at = Date.now();
+      const arrived_at = performance.now();
       try {
         const inner = await dial(address, deadline.signal);
         inner.on("error", () => {}); // an error is followed by a close, which the splice sees
@@ -73,7 +73,7 @@ function passThrough(
           names: { caller: domain, callee: name, request },
           legs: {
             caller: { door, socket, arrived_at },
-            callee: { door, socket: inner, arrived_at: Date.now() },
+            callee: { door, socket: inner, arrived_at: performance.now() },
           },
         });
       } catch (reason) {
@@ -83,6 +83,12 @@ function passThrough(
     },
     async [Symbol.asyncDispose]() {},
   };
+}
+
+/** Those of any JSON-RPC server, except that all its connections come from the public proxies. */
+function limitsOf(path: string): JsonrpcServerSettings {
+  const settings = JsonrpcServerSettings.parse({ bind_address: "localhost:0", path });
+  return { ...settings, connections_per_source_max: settings.connections_max };
 }
 
 type Service = AsyncDisposable & { accept(socket: Socket): void };
@@ -96,17 +102,14 @@ async function openService(
   const scope = new Scope();
   const client = scope.use(await JsonrpcClient.open(jsonrpc_client, { log }));
   const server = scope.use(
-    await openJsonrpcAcceptor(
-      { path: jsonrpc_path, body_max: BODY_MAX },
-      {
-        serve: ({ id, method, params }, signal) => {
-          const call = { method, params, id: id === undefined ? nanoid() : callIdText(id) };
-          return client.call(call, { signal, timeout_ms });
-        },
-        log,
-        told: { events: rpc, listener: "target" },
+    await openJsonrpcAcceptor(limitsOf(jsonrpc_path), {
+      serve: ({ id, method, params }, signal) => {
+        const call = { method, params, id: id === undefined ? nanoid() : callIdText(id) };
+        return client.call(call, { signal, timeout_ms });
       },
-    ),
+      log,
+      told: { events: rpc, listener: "target" },
+    }),
   );
   return {
     accept: (socket) => server.accept(socket),

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { aborted, Deadline, orAbort } from "../../core/deadline.ts";
-import { explain } from "../../core/fault.ts";
+import { explain, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { Trust } from "../../directory/certificates.ts";
 import { Ledger } from "../../directory/ledger.ts";
@@ -41,6 +41,7 @@ export class Registry {
     const ledger = await Ledger.open(trust, stored, (reason) => {
       log.warn({ reason }, "a stored record was left out");
     });
+    refuseBeheaded(ledger.records);
     log.info({ records: ledger.records.length }, "directory read");
     return new Registry(store, ledger);
   }
@@ -112,6 +113,18 @@ export class Registry {
     }
     return this.#ledger.after(hash);
   }
+}
+
+/**
+ * The first record of a directory follows none. If it does, those before it are lost or damaged, and no
+ * endpoint of ours would take what is left for the whole directory: better no answer than that one.
+ */
+function refuseBeheaded([first]: readonly SignedRecord[]): void {
+  if (!first || first.parent_hash === "") return;
+  throw new Fault(
+    "malformed",
+    `the datastore has lost the beginning of the directory: the record that ${first.hash} follows is missing or damaged, as the log says. Restore the datastore from a backup; without one empty it, start again and submit the whole directory with \`eps sd submit-records --reset\``,
+  );
 }
 
 /** What is no JSON is left to the ledger, which says which record it left out and why. */

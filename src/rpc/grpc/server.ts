@@ -1,3 +1,4 @@
+import type { Http2Server } from "node:http2";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import {
@@ -14,6 +15,7 @@ import { openTls } from "../../net/live-tls.ts";
 import type { TlsSettings } from "../../net/settings.ts";
 import { acceptTls, type Leaf, leafOf } from "../../net/tls.ts";
 import type { RpcEvents } from "../events.ts";
+import { refuseFloods } from "../http2-floods.ts";
 import { KEEPALIVE, MESSAGE_MAX } from "./limits.ts";
 import { Eps, type WireRequest, type WireResponse } from "./messages.ts";
 
@@ -22,6 +24,9 @@ const CLOSE_MS = 3_000;
 const STREAMS_MAX = 1_000;
 /** A connection that carries no call for so long is asked to close; ours close themselves before. */
 const IDLE_MS = 120_000;
+
+/** What a connection may have us hold for it, MiB; past that it can open no more streams. */
+const SESSION_MIB_MAX = 128;
 
 /** The server's end of a reverse stream: requests out, responses in (eps-protocol 3.6). */
 export type ReverseStream = ServerDuplexStream<WireResponse, WireRequest>;
@@ -55,6 +60,7 @@ export async function openGrpcServer(
     "grpc.max_send_message_length": MESSAGE_MAX,
     "grpc.max_concurrent_streams": STREAMS_MAX,
     "grpc.max_connection_idle_ms": IDLE_MS,
+    "grpc-node.max_session_memory": SESSION_MIB_MAX,
   });
   server.addService(Eps.service, {
     Call: (
@@ -81,6 +87,7 @@ export async function openGrpcServer(
   });
   // TLS is ours, so that certificates are read once a connection; gRPC gets the plain side.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  for (const http2 of http2Servers(server)) http2.on("session", refuseFloods);
   const connections = new Set<TLSSocket>();
   const files = await openTls(tls, { log });
   const acceptor = acceptTls(
@@ -117,6 +124,11 @@ export async function openGrpcServer(
       await acceptor[Symbol.asyncDispose]();
     },
   };
+}
+
+/** The library keeps them to itself; a test of the floods that they refuse holds this in place. */
+function http2Servers(server: Server): Iterable<Http2Server> {
+  return (server as unknown as { http2Servers: Map<Http2Server, unknown> }).http2Servers.keys();
 }
 
 function provenLeaf(call: Pick<ReverseStream, "getAuthContext">): Leaf {

@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { expressionOf } from "../../core/settings/shapes.ts";
 import type { CorsSettings } from "../settings.ts";
 
 const MAX_AGE_S = 60;
@@ -13,7 +14,7 @@ export function allowOrigins(
   reply: FastifyReply,
 ): boolean {
   const { origin } = request.headers;
-  if (!origin || !cors.allowed_hosts.some((host) => new RegExp(host).test(origin))) return false;
+  if (!origin || !cors.allowed_hosts.some((host) => expressionOf(host).test(origin))) return false;
   const asked = `${request.headers["access-control-request-headers"] ?? ""}`.split(",");
   const headers = [...asked, ...cors.allowed_headers].map((name) => name.trim().toLowerCase());
   reply

@@ -1,32 +1,36 @@
-import type { Server as HttpServer } from "node:http";
-import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { TLSSocket } from "node:tls";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { explain, FAULTS, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
+import { expressionOf } from "../../core/settings/shapes.ts";
 import { bindFault, bindOptions, type Listener } from "../../net/listen.ts";
 import { type LiveTls, openTls } from "../../net/live-tls.ts";
-import { RateLimiter } from "../../net/rate-limit.ts";
+import { type Leaf, leafOf, remember } from "../../net/tls.ts";
 import { type Answer, faultAnswer } from "../../wire/answer.ts";
 import { formatResponse, parseRequest, type Request } from "../../wire/jsonrpc.ts";
 import type { ListenerName, RpcEvents } from "../events.ts";
 import type { JsonrpcServerSettings } from "../settings.ts";
+import { Connections } from "./connections.ts";
 import { allowOrigins } from "./cors.ts";
 
-/** How long a whole request may take to arrive, and how long answers under way may take at the end. */
-const REQUEST_MS = 60_000;
+/** How long answers under way may take at the end. */
 const CLOSE_MS = 3_000;
 const HANDSHAKE_MS = 10_000;
 /** Requests that one HTTP/2 connection may have open. */
 const STREAMS_MAX = 1_000;
-const CONNECTIONS_MAX = 10_000;
 
-/** Header fields for the reply, which whoever answers may fill in. Names are in lower case. */
-export type ReplyHeaders = Record<string, string>;
+/** What there is to a request beside what it says. */
+export type Exchange = {
+  /** Header fields for the reply, which whoever answers may fill in. Names are in lower case. */
+  readonly headers: Record<string, string>;
+  /** The certificate that the caller has proved to own; undefined if it showed none. */
+  readonly leaf: Leaf | undefined;
+};
 
 /** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
-type Serve = (request: Request, signal: AbortSignal, headers: ReplyHeaders) => Promise<Answer>;
+type Serve = (request: Request, signal: AbortSignal, exchange: Exchange) => Promise<Answer>;
 
 type Dependencies = {
   serve: Serve;
@@ -78,20 +82,28 @@ async function makeService(
   const app = makeServer(settings, tls);
   const server = app.server;
   const underWay = new Set<AbortController>();
-  const sockets = watchSockets(server, settings);
-  const path = new RegExp(`^(?:${settings.path})$`);
+  const connections = new Connections(server, settings);
+  const { source, flags } = expressionOf(settings.path);
+  const path = new RegExp(`^(?:${source})$`, flags);
 
   // The method is not checked, and a GET may have a body (eps-protocol 5.1).
   app.addHttpMethod("GET", { hasBody: true, overrideExisting: true });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
   app.addHook("onRequest", async (request, reply) => {
+    const { request_timeout } = settings;
+    const late = new Fault(
+      "timeout",
+      `the request did not arrive within ${request_timeout} s (request_timeout)`,
+    );
+    connections.attend(request, reply, () => reply.sent || sendFault(reply, late, null));
     if (settings.cors && allowOrigins(settings.cors, request, reply)) return reply.send();
     if (!path.test(request.url.replace(/\?.*$/, ""))) {
       return reply.code(404).send({ message: "not found" });
     }
     return undefined;
   });
+  app.addHook("onSend", async (request) => connections.answered(request));
   app.addHook("onResponse", async (_, reply) => {
     told?.events.answered(told.listener, reply.statusCode, reply.elapsedTime);
   });
@@ -127,9 +139,9 @@ async function makeService(
     try {
       const parsed = parseRequest(parseBody(request));
       id = parsed.id ?? null;
-      const headers: ReplyHeaders = {};
-      const answer = await serve(parsed, gone, headers);
-      reply.headers(headers);
+      const exchange: Exchange = { headers: {}, leaf: provenLeaf(request) };
+      const answer = await serve(parsed, gone, exchange);
+      reply.headers(exchange.headers);
       return send(reply, "error" in answer ? 400 : 200, answer, id);
     } catch (reason) {
       const fault = Fault.from(reason);
@@ -148,7 +160,7 @@ async function makeService(
       for (let waited = 0; underWay.size > 0 && waited < CLOSE_MS; waited += 20) await sleep(20);
       for (const gone of underWay) gone.abort(new Fault("unreachable", "the server is stopping"));
       await sleep(0); // lets the answers to those that were aborted get out
-      for (const socket of sockets) socket.destroy();
+      connections.close();
       await app.close();
     },
   };
@@ -158,7 +170,8 @@ function makeServer(settings: ServiceSettings, tls: LiveTls | undefined): Fastif
   const options = {
     logger: false,
     bodyLimit: settings.body_max,
-    requestTimeout: REQUEST_MS,
+    keepAliveTimeout: settings.idle_timeout * 1_000,
+    http2SessionTimeout: settings.idle_timeout * 1_000,
     forceCloseConnections: true,
   };
   if (!settings.tls || !tls) return Fastify(options);
@@ -171,30 +184,21 @@ function makeServer(settings: ServiceSettings, tls: LiveTls | undefined): Fastif
     rejectUnauthorized: settings.tls.verify_client,
   };
   const app = Fastify({ ...options, http2: true, https });
+  app.server.on("secureConnection", remember);
   tls.onChange((material) => app.server.setSecureContext(material));
   return app as unknown as FastifyInstance;
+}
+
+/** Not by whose word, but by whose handshake: no header and no other certificate counts. */
+function provenLeaf({ raw: { socket } }: FastifyRequest): Leaf | undefined {
+  const { getPeerCertificate } = socket as Partial<TLSSocket>;
+  return leafOf(getPeerCertificate?.call(socket));
 }
 
 /** Has the caller hung up while its request was still being read, too early for anybody to listen? */
 function isGone({ raw }: FastifyReply): boolean {
   const { stream } = raw as { stream?: Duplex };
   return (stream ?? raw).destroyed;
-}
-
-/** Keeps count of the open sockets, and turns away those that come too often or are too many. */
-function watchSockets(server: HttpServer, settings: ServiceSettings): Set<Socket> {
-  const sockets = new Set<Socket>();
-  const limiter = new RateLimiter([]);
-  server.on("connection", (socket: Socket) => {
-    limiter.use(settings.tcp_rate_limits);
-    if (sockets.size >= CONNECTIONS_MAX || !limiter.admits(socket.remoteAddress)) {
-      socket.destroy();
-      return;
-    }
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-  });
-  return sockets;
 }
 
 function listenOptions(bind: string): { host: string; port: number } {

@@ -96,7 +96,7 @@ describe("a replica", () => {
   });
 });
 
-describe("a replica refuses", () => {
+describe("a replica refuses (T18)", () => {
   it.each(["ok", 7, {}, [1], [null]])("the answer %j", (answer) =>
     refuses(answer, /directory server's answer is not valid/, "malformed"),
   );

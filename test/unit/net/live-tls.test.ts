@@ -13,6 +13,7 @@ import type { TlsSettings } from "../../../src/net/settings.ts";
 import { acceptTls, leafOf, readTls } from "../../../src/net/tls.ts";
 import { JsonrpcClient } from "../../../src/rpc/jsonrpc/client.ts";
 import { openJsonrpcServer } from "../../../src/rpc/jsonrpc/server.ts";
+import { JsonrpcServerSettings } from "../../../src/rpc/settings.ts";
 import { Authority } from "../../support/certificates.ts";
 import { until } from "../../support/until.ts";
 
@@ -137,7 +138,7 @@ describe.concurrent("TLS files that change", () => {
       answer = resolve;
     });
     const server = await openJsonrpcServer(
-      { bind_address: "localhost:0", path: "/jsonrpc", body_max: 1_000, tls: served },
+      JsonrpcServerSettings.parse({ bind_address: "localhost:0", body_max: 1_000, tls: served }),
       {
         serve: async ({ method }) => {
           if (method === "slow") await slow;

@@ -17,7 +17,7 @@ function story(more: { caller?: string; waited_ms?: number } = {}) {
     door: "token" as const,
     names: { caller: more.caller ?? "hd-1", callee: "hd-2", request: "r1" },
     waited_ms: more.waited_ms ?? 6,
-    opened_at: Date.now() - 5_000,
+    opened_at: performance.now() - 5_000,
     bytes: { caller: 0, callee: 0 },
   };
 }

@@ -102,7 +102,7 @@ describe("the vectors of eps-protocol, appendix B", () => {
   });
 });
 
-describe("a server name", () => {
+describe("a server name (T16)", () => {
   const label = "x".repeat(63);
   const longest = `${label}.${label}.${label}.${"x".repeat(61)}`;
 
@@ -132,7 +132,7 @@ describe("a server name", () => {
   });
 });
 
-describe("a ClientHello", () => {
+describe("a ClientHello (T16)", () => {
   const stuffed = (size: number): Buffer =>
     message(body({ extensions: [extension(0xabcd, Buffer.alloc(size)), sni(hostName(HOST))] }));
 
@@ -262,7 +262,7 @@ const curl = (...more: string[]) =>
     ...[...more, `https://${HOST}:${port}/`],
   ]);
 
-describe("the hello of Node", () => {
+describe("the hello of Node (T16)", () => {
   it.each(NODE)("(%s) is read", async (...[, options, ...name]) => {
     expect(outcome(await fromNode(options))).toBe(name.length > 0 ? name[0] : HOST);
   });
@@ -286,7 +286,7 @@ describeWith(["curl"], "the hello of curl", () => {
   });
 });
 
-describe("any hello", () => {
+describe("any hello (T16)", () => {
   let hellos: Buffer[];
   beforeAll(async () => {
     const real = await Promise.all(NODE.map(([, options]) => fromNode(options)));

@@ -4,6 +4,7 @@ import {
   defaultsOf,
   defaultTo,
   endpoint,
+  expressionOf,
   optional,
   pattern,
   seconds,
@@ -97,6 +98,17 @@ describe("numbers", () => {
   });
 });
 
+it.each([
+  ["(?i)^https://A\\.example$", "HTTPS://a.EXAMPLE", "https://b.example"],
+  ["(?is)^a.b$", "A\nB", "ab"],
+  ["(?m)^b$", "a\nb", "ab"],
+  ["^a$", "a", "A"],
+])("the pattern %s means what it means in RE2", (written, fits, other) => {
+  expect(pattern.safeParse(written).success).toBe(true);
+  expect(expressionOf(written).test(fits)).toBe(true);
+  expect(expressionOf(written).test(other)).toBe(false);
+});
+
 it("texts, addresses and patterns are what they claim", () => {
   expect(text.safeParse("").success).toBe(false);
   expect(webAddress.safeParse("https://localhost:3322/jsonrpc").success).toBe(true);
@@ -105,4 +117,5 @@ it("texts, addresses and patterns are what they claim", () => {
   }
   expect(pattern.safeParse("^https://.*\\.example$").success).toBe(true);
   expect(pattern.safeParse("(").success).toBe(false);
+  expect(pattern.safeParse("(?x)a").success).toBe(false);
 });

@@ -61,7 +61,9 @@ describe("a directory's file, copied while it is in use", () => {
     await town.stop("sd-2");
   });
 
-  it("is refused when it is older than what endpoints know, until the directory begins anew", async () => {
+  it("is refused when it is older than what endpoints know, until the directory begins anew", {
+    timeout: 90_000,
+  }, async () => {
     await change();
     await town.stop("sd-1");
     await town.said("hd-1", "without news", ({ msg }) => msg.startsWith("no news"));

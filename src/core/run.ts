@@ -15,8 +15,8 @@ export type Lifetime = {
  * Runs a command until it returns or the operating system asks it to leave (SIGINT, SIGTERM).
  *
  * A command whose settings promise to let something go on for a while says so by `mayDrain`. One that
- * can read its settings again does so `onHangup`, which is SIGHUP; to others, and to those whose
- * terminal was closed, it means to leave.
+ * can read its settings again does so `onHangup`, which is SIGHUP; it ends others, and those whose
+ * terminal was closed.
  *
  * Never calls `process.exit` on the good path: once every scope has closed nothing keeps the process
  * alive, and buffered output still gets out. A second signal, or a close that hangs, ends it at once.
@@ -28,13 +28,19 @@ export async function run(
   const stop = new AbortController();
   const terminals = [0, 1, 2].filter((fd) => isatty(fd));
   let drain_ms = (): number => 0;
-  let again = (): void => leave();
+  let hangUp = (): void => {};
   const lifetime: Lifetime = {
     mayDrain: (ms) => {
       drain_ms = ms;
     },
     onHangup: (work) => {
-      again = work;
+      hangUp = () => {
+        // The descriptor of a terminal that was closed is none any more.
+        if (terminals.every((fd) => isatty(fd))) return work();
+        process.off("SIGHUP", hangUp);
+        process.kill(process.pid, "SIGHUP");
+      };
+      process.on("SIGHUP", hangUp);
     },
   };
   const leave = (): void => {
@@ -46,12 +52,7 @@ export async function run(
       process.exit(1);
     }, grace_ms).unref();
   };
-  const hangUp = (): void => {
-    // The descriptor of a terminal that was closed is none any more.
-    if (terminals.every((fd) => isatty(fd))) again();
-    else leave();
-  };
-  process.on("SIGINT", leave).on("SIGTERM", leave).on("SIGHUP", hangUp);
+  process.on("SIGINT", leave).on("SIGTERM", leave);
   try {
     await command(stop.signal, lifetime);
   } catch (reason) {

@@ -1,8 +1,12 @@
 import { execFileSync, spawnSync } from "node:child_process";
+import { X509Certificate } from "node:crypto";
+import { existsSync } from "node:fs";
 import { chmod, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ChangeRecord } from "../../src/directory/record.ts";
+import { Authority } from "../support/certificates.ts";
 import { describeWith } from "../support/tools.ts";
 
 const PRODUCTION = "settings/production";
@@ -72,6 +76,26 @@ describe("the npm package", () => {
     const demo = node(dev, "demo", "--settings", join(unpacked(), "settings/dev"));
     expect(demo.stderr).toBe("");
     expect(demo.stdout).toContain("✓ hd-1 pinged hd-2 through the proxy");
+  });
+});
+
+describeWith(["openssl", "sha256sum"], "the guide to production", () => {
+  it("names files that exist and shows commands and records that are right", async () => {
+    const guide = await readFile(join(PRODUCTION, "README.md"), "utf8");
+    for (const [, target = ""] of guide.matchAll(/\]\(([^)#]+)\)/g)) {
+      expect(existsSync(join(PRODUCTION, target)), target).toBe(true);
+    }
+    await using authority = await Authority.open();
+    const { certificate_file = "" } = await authority.issue("hd-2");
+    const command = /^ *(openssl x509 .*)$/m.exec(guide)?.[1] ?? "";
+    const told = execFileSync("sh", ["-c", command.replace("hd-2.new.crt", certificate_file)], {
+      encoding: "utf8",
+    });
+    const { fingerprint256 } = new X509Certificate(await readFile(certificate_file));
+    expect(told).toBe(`${fingerprint256.replaceAll(":", "").toLowerCase()}  -\n`);
+    const json = /```json\n([\s\S]*?)```/.exec(guide)?.[1] ?? "";
+    const { records } = JSON.parse(json);
+    expect(ChangeRecord.array().min(1).parse(records)).toEqual(records);
   });
 });
 

@@ -95,7 +95,9 @@ async function shownByHd2(): Promise<string> {
 }
 
 describe("a certificate that is renewed while a circuit is open", () => {
-  it("is used from then on, and nothing is cut until the old one is no longer pinned", async () => {
+  it("is used from then on, and nothing is cut until the old one is no longer pinned", {
+    timeout: 90_000,
+  }, async () => {
     const [old, renewed] = [await fingerprintOf("hd-2.crt"), await fingerprintOf("hd-2-alt.crt")];
     await ping();
     expect(circuits("circuit open")).toBe(1);
@@ -107,13 +109,13 @@ describe("a certificate that is renewed while a circuit is open", () => {
 
     await pin(old, renewed);
     await install("hd-2-alt.crt", "hd-2-alt.key");
-    await eventually(10_000, async () => expect(await shownByHd2()).toBe(renewed));
+    await eventually(20_000, async () => expect(await shownByHd2()).toBe(renewed));
     // Its servers, its clients and its directory client each notice by themselves.
-    await eventually(10_000, async () => {
+    await eventually(20_000, async () => {
       expect(told("hd-2", "new TLS files in use")).toBe(4);
     });
     const before = pings;
-    await eventually(10_000, async () => expect(pings).toBeGreaterThan(before));
+    await eventually(20_000, async () => expect(pings).toBeGreaterThan(before));
     going = false;
     await traffic;
     expect(circuits("circuit open")).toBe(1);
@@ -121,8 +123,8 @@ describe("a certificate that is renewed while a circuit is open", () => {
     expect(told("public-proxy-eps-1", "reverse stream gone")).toBe(0);
 
     await pin(renewed);
-    await eventually(10_000, ping);
-    await eventually(10_000, async () => expect(circuits("circuit ended")).toBe(1));
+    await eventually(20_000, ping);
+    await eventually(20_000, async () => expect(circuits("circuit ended")).toBe(1));
     expect(circuits("circuit open")).toBe(2);
   });
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Backoff, orAbort } from "../../core/deadline.ts";
-import { explain } from "../../core/fault.ts";
+import { explain, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { Json } from "../../wire/json.ts";
 import { openTrust } from "../certificates.ts";
@@ -94,14 +94,14 @@ class ApiDirectory implements Directory {
 
   async #follow(stop: AbortSignal): Promise<void> {
     const backoff = new Backoff();
-    let failing = false;
+    let told: string | undefined; // why there is no news; another reason is news itself
     while (!stop.aborted) {
       try {
         const asked_at = Date.now();
         const changed = await this.#replica.update(await this.#ask(stop));
         this.#events?.read(this.entries());
-        if (failing) this.#log.info("the service directory answers again");
-        failing = false;
+        if (told) this.#log.info("the service directory answers again");
+        told = undefined;
         backoff.reset();
         if (changed || !this.#synced) this.#tell();
         else if (Date.now() - asked_at < WAIT_MS / 2) {
@@ -110,11 +110,12 @@ class ApiDirectory implements Directory {
       } catch (reason) {
         if (stop.aborted) return;
         this.#events?.failed();
-        if (!failing) {
+        const { fault } = Fault.from(reason);
+        if (told !== fault) {
           const consequence = this.#synced ? "; going on with what is known" : "";
           this.#log.warn({ reason: explain(reason) }, `no news from the directory${consequence}`);
         }
-        failing = true;
+        told = fault;
         await backoff.wait(stop).catch(() => {});
       }
     }

@@ -27,7 +27,7 @@ type Dependencies = { circuits: Circuits; rpc: RpcEvents; log: Log };
 
 /** Passes bytes through, or ends TLS here and forwards HTTP or JSON-RPC (eps-protocol 7.5). */
 export async function openTarget(
-  { internal_endpoint, name }: PrivateProxySettings,
+  { internal_endpoint, name }: Pick<PrivateProxySettings, "internal_endpoint" | "name">,
   { circuits, rpc, log }: Dependencies,
 ): Promise<Target> {
   const { address, tls } = internal_endpoint;

@@ -43,12 +43,6 @@ describe("a program that is asked to leave", () => {
 });
 
 describe("a program whose terminal is still there, or that has none", () => {
-  beforeEach(() => {
-    vi.useFakeTimers(); // the one that ends a program that does not close
-  });
-  afterEach(() => {
-    vi.useRealTimers();
-  });
   const hangUp = (): void => (process.listeners("SIGHUP").at(-1) as () => void)();
 
   it("does at SIGHUP what its command has arranged, and goes on", async () => {
@@ -70,13 +64,15 @@ describe("a program whose terminal is still there, or that has none", () => {
     await running;
   });
 
-  it("leaves at SIGHUP if its command has arranged nothing", async () => {
+  it("is ended by SIGHUP as before if its command has arranged nothing", async () => {
     const before = process.listenerCount("SIGHUP");
-    const running = run(async (signal) => {
-      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    await run(async () => {
+      expect(process.listenerCount("SIGHUP")).toBe(before);
     });
-    hangUp();
-    await running;
+    await run(async (_, { onHangup }) => {
+      onHangup(() => {});
+      expect(process.listenerCount("SIGHUP")).toBe(before + 1);
+    });
     expect(process.listenerCount("SIGHUP")).toBe(before);
   });
 });

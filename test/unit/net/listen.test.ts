@@ -14,7 +14,8 @@ describe("a listener", () => {
 
   async function open(options: Partial<ListenOptions> = {}) {
     const received: Socket[] = [];
-    const all = { bind: "127.0.0.1:0", setting: "grpc_server: bind_address", ...options };
+    const base = { bind: "127.0.0.1:0", setting: "grpc_server: bind_address" };
+    const all = Object.defineProperties(base, Object.getOwnPropertyDescriptors(options));
     const listener = await listen(all, (socket) => {
       received.push(socket);
       sockets.push(socket.on("error", () => {}));
@@ -44,6 +45,25 @@ describe("a listener", () => {
     socket.end("late");
     await answer.hearsTheEnd();
     expect(answer.bytes.toString()).toBe("late");
+  });
+
+  it("keeps to the rate limits that hold when somebody comes", async () => {
+    let rate_limits: ListenOptions["rate_limits"];
+    const { port, received } = await open({
+      get rate_limits() {
+        return rate_limits;
+      },
+    });
+    for (const count of [1, 2, 3]) {
+      await knock(port);
+      await until(() => received.length === count, "it is handed over");
+    }
+    rate_limits = [{ type: "hour", limit: 1 }];
+    await knock(port);
+    await until(() => received.length === 4, "the first of the hour is handed over");
+    const refused = new Ear(await knock(port));
+    await refused.hearsTheEnd();
+    expect(received).toHaveLength(4);
   });
 
   it("says which setting asks for an address that is taken, and what to do", async () => {

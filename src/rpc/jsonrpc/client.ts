@@ -12,6 +12,8 @@ const CONNECT_MS = 5_000;
 const ANSWER_MAX = 64 * 1024 * 1024;
 
 type JsonrpcCall = { method: string; params: JsonObject; id?: string };
+type CallOptions = { signal?: AbortSignal; timeout_ms?: number };
+type Exchange = { answer: Answer; headers: Dispatcher.ResponseData["headers"] };
 
 /** Calls a JSON-RPC server over HTTP and keeps the connection for the next call. */
 export class JsonrpcClient implements AsyncDisposable {
@@ -46,11 +48,16 @@ export class JsonrpcClient implements AsyncDisposable {
    * Posts one call and brings back the answer, even an error answer. Throws `unreachable` or
    * `timeout` (after `timeout_ms`) if there is none.
    */
-  async call(
+  async call(call: JsonrpcCall, options: CallOptions = {}): Promise<Answer> {
+    return (await this.exchange(call, options)).answer;
+  }
+
+  /** The same, with the headers that the answer came with. */
+  async exchange(
     { method, params, id = "" }: JsonrpcCall,
-    { signal, timeout_ms = CALL_MS }: { signal?: AbortSignal; timeout_ms?: number } = {},
-  ): Promise<Answer> {
-    using deadline = new Deadline(timeout_ms, `${method} at ${this.#where}`, signal);
+    { signal, timeout_ms = CALL_MS }: CallOptions = {},
+  ): Promise<Exchange> {
+    using deadline = new Deadline(timeout_ms, `${method} at ${this.where}`, signal);
     try {
       const response = await request(this.#endpoint, {
         method: "POST",
@@ -61,17 +68,18 @@ export class JsonrpcClient implements AsyncDisposable {
         headers: { "content-type": "application/json", accept: "application/json" },
         body: JSON.stringify({ jsonrpc: "2.0", method, params, id }),
       });
-      return parseResponse(JSON.parse(await bounded(response.body)));
+      const answer = parseResponse(JSON.parse(await bounded(response.body)));
+      return { answer, headers: response.headers };
     } catch (cause) {
       if (deadline.signal.aborted) throw deadline.signal.reason;
       if (cause instanceof Fault) throw cause;
       const what = cause instanceof SyntaxError ? "does not answer in JSON" : "does not answer";
-      throw new Fault("unreachable", `${this.#where} ${what}`, { cause });
+      throw new Fault("unreachable", `${this.where} ${what}`, { cause });
     }
   }
 
-  /** Without user, password and query, which may be secrets. */
-  get #where(): string {
+  /** Whom it calls, without user, password and query, which may be secrets. */
+  get where(): string {
     const { origin, pathname } = new URL(this.#endpoint);
     return origin + pathname;
   }

@@ -5,6 +5,7 @@ import { clientEntry, type Entry } from "../directory/entry.ts";
 import type { Json } from "../wire/json.ts";
 import { now } from "../wire/timestamp.ts";
 import type { Broker, InternalMethod } from "./broker.ts";
+import type { ConnectedPeer } from "./connected-peer.ts";
 import { routeTo } from "./route.ts";
 
 export type DialIn = (endpoint: string, token: Buffer, signal: AbortSignal) => Promise<void>;
@@ -14,6 +15,8 @@ type Dependencies = {
   version: string;
   directory: Directory;
   dialIn?: DialIn | undefined;
+  /** Who is connected now, by every way there is. */
+  connected: () => ConnectedPeer[];
 };
 
 /** Teaches a broker the calls that every endpoint answers itself (eps-protocol 4.4). */
@@ -21,6 +24,7 @@ export function answerInternally(broker: Broker, deps: Dependencies): void {
   broker.answer("_ping", ping(deps));
   broker.answer("_directory", directoryQuery(deps));
   broker.answer("_connectionRequest", connectionRequest(deps));
+  broker.answer("_peers", peers(deps));
 }
 
 function ping({ self, version, directory }: Dependencies): InternalMethod {
@@ -77,6 +81,22 @@ function connectionRequest({ self, directory, dialIn }: Dependencies): InternalM
     }
     await dialIn(endpoint, Buffer.from(token, "base64"), signal);
     return null;
+  };
+}
+
+/** Ours. For the operator itself; for others only if the directory lets them call it, like anything else. */
+function peers({ connected }: Dependencies): InternalMethod {
+  return () => {
+    const all = connected();
+    const streams = new Set(
+      all.filter(({ way }) => way === "reverse_out").map(({ operator }) => operator),
+    );
+    // The stream runs on a connection that we dialled, and is no call there.
+    const told = all.map((each) => {
+      const carriesStream = each.way === "dialled" && streams.has(each.operator);
+      return { ...each, calls: Math.max(0, each.calls - Number(carriesStream)) };
+    });
+    return { peers: told.sort((a, b) => a.operator.localeCompare(b.operator)) };
   };
 }
 

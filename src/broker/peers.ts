@@ -12,6 +12,7 @@ import { fromWire } from "../rpc/grpc/messages.ts";
 import type { Answer } from "../wire/answer.ts";
 import { isObject, type JsonObject } from "../wire/json.ts";
 import { toStruct } from "../wire/struct.ts";
+import type { ConnectedPeer } from "./connected-peer.ts";
 import { noMatch, pinnedNames } from "./identity.ts";
 import { type Route, routeTo } from "./route.ts";
 
@@ -42,6 +43,7 @@ export type Peer = {
   /** The certificate that the other side has shown; none yet while it is being dialled. */
   leaf?: Leaf;
   users: number;
+  readonly since: Date;
   timer?: NodeJS.Timeout;
 };
 
@@ -96,6 +98,19 @@ export class Peers implements AsyncDisposable {
       peer.users -= 1;
       this.#rest(operator, peer);
     }
+  }
+
+  /** Every connection that is kept. A reverse stream on it counts as a call. */
+  list(): ConnectedPeer[] {
+    return [...this.#kept]
+      .filter(([, { leaf }]) => leaf !== undefined)
+      .map(([operator, { route, since, users }]) => ({
+        operator,
+        way: "dialled",
+        proxy: (JSON.parse(route) as Route).proxy,
+        since: since.toISOString(),
+        calls: users,
+      }));
   }
 
   /** Does the directory still lead to this peer, and still pin the certificate that it has shown? */
@@ -163,7 +178,13 @@ export class Peers implements AsyncDisposable {
       peer.leaf = leaf;
       return secure;
     });
-    const peer: Peer = { connection, route: JSON.stringify(route), lasting, users: 0 };
+    const peer: Peer = {
+      connection,
+      route: JSON.stringify(route),
+      lasting,
+      users: 0,
+      since: new Date(),
+    };
     this.#log.debug({ operator, endpoint, proxy: route.proxy }, "dialling a peer");
     return peer;
   }

@@ -8,6 +8,7 @@ import { faultAnswer } from "../wire/answer.ts";
 import { fromStruct, toStruct } from "../wire/struct.ts";
 import type { Broker } from "./broker.ts";
 import { addressOf } from "./channels/grpc-server.ts";
+import type { ConnectedPeer } from "./connected-peer.ts";
 import type { Peer, Peers } from "./peers.ts";
 import { needsReverseStream } from "./route.ts";
 
@@ -32,6 +33,8 @@ type Kept = {
   readonly backoff: Backoff;
   /** Hangs up if the directory says something else of the other side than when it was dialled. */
   recheck(): void;
+  /** The stream that is open now: since when, and the calls that came by it and are under way. */
+  stream?: { since: Date; answers: ReadonlySet<unknown> } | undefined;
 };
 
 /**
@@ -59,6 +62,20 @@ export class ReverseStreams implements AsyncDisposable {
     await Promise.all(this.#loops);
   }
 
+  list(): ConnectedPeer[] {
+    return [...this.#kept].flatMap(([operator, { stream }]) =>
+      stream
+        ? {
+            operator,
+            way: "reverse_out",
+            proxy: "",
+            since: stream.since.toISOString(),
+            calls: stream.answers.size,
+          }
+        : [],
+    );
+  }
+
   #adjust(): void {
     const { self, directory } = this.#deps;
     const own = directory.entry(self);
@@ -79,7 +96,7 @@ export class ReverseStreams implements AsyncDisposable {
   }
 
   #keep(operator: string): void {
-    const kept = { stop: new AbortController(), backoff: new Backoff(), recheck: () => {} };
+    const kept: Kept = { stop: new AbortController(), backoff: new Backoff(), recheck: () => {} };
     this.#kept.set(operator, kept);
     const loop = this.#loop(operator, kept).finally(() => {
       this.#kept.delete(operator);
@@ -132,7 +149,10 @@ export class ReverseStreams implements AsyncDisposable {
       };
     });
     over.catch(() => {});
-    stream.once("metadata", open); // the other side's first word: it took the stream
+    stream.once("metadata", () => {
+      kept.stream = { since: new Date(), answers };
+      open(); // the other side's first word: it took the stream
+    });
     stream.on("data", (request: WireRequest) => {
       const answer = this.#answer(operator, request, gone.signal)
         .then((response) => new Promise<void>((sent) => stream.write(response, () => sent())))
@@ -149,6 +169,7 @@ export class ReverseStreams implements AsyncDisposable {
       while (stop.aborted && answers.size > 0 && !patience.signal.aborted) {
         await Promise.race([Promise.all(answers), aborted(patience.signal)]);
       }
+      kept.stream = undefined;
       gone.abort(stop.reason);
       stream.cancel();
     }

@@ -11,7 +11,7 @@ const tell = (line: string): void => void process.stdout.write(`${line}\n`);
 const dev = program(
   "dev",
   "Development certificates and a demonstration, for trying the programs on one machine",
-  "  node dist/bin/dev.js certs --keys rsa --force\n  node dist/bin/dev.js demo --keep",
+  ["node dist/bin/dev.js certs --keys rsa --force", "node dist/bin/dev.js demo --keep"],
 );
 const settings = new Option("--settings <folder>", "the folder of the roles").default(
   "settings/dev",

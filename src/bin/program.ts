@@ -1,19 +1,22 @@
-import { Command, InvalidArgumentError, Option } from "commander";
+import { styleText } from "node:util";
+import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import type { z } from "zod";
-import { explain } from "../core/fault.ts";
+import { explain, Fault } from "../core/fault.ts";
+import { type Findings, findingsOf, printFindings } from "../core/findings.ts";
 import { LEVELS, type Log, openLog } from "../core/log.ts";
 import { type Metrics, openMetrics } from "../core/metrics.ts";
 import { type Lifetime, run } from "../core/run.ts";
 import { type OpenSettings, openSettings } from "../core/settings/live.ts";
 import { loadSettings } from "../core/settings/load.ts";
 import { VERSION } from "../core/version.ts";
+import { completionScript, SHELLS, type Shell } from "./completion.ts";
 
 const USAGE_ERROR = 2;
 
 type LogFlags = { level: keyof typeof LEVELS; format: string };
 
 /** What `eps`, `sd` and `proxy` have in common: global flags, `version`, help, and exit codes. */
-export function program(name: string, description: string, examples: string): Command {
+export function program(name: string, description: string, examples: string[]): Command {
   const command = new Command(name)
     .description(description)
     .addOption(
@@ -30,15 +33,28 @@ export function program(name: string, description: string, examples: string): Co
         .choices(["iris"])
         .default("", "by terminal"),
     )
-    .addHelpText("after", `\nExamples:\n${examples}`)
-    .addHelpText("after", "\nExit codes: 0 done, 1 failed, 2 wrong usage or settings")
+    .addHelpText("after", exampleText(examples))
+    .configureHelp({
+      styleTitle: (title) => styleText("bold", title, { validateStream: false }),
+    })
     .showSuggestionAfterError()
     .showHelpAfterError("(add --help for the commands and flags there are)")
     .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : USAGE_ERROR));
-  command
+  const version = command
     .command("version")
     .description("print the version")
     .action(() => void process.stdout.write(`${VERSION}\n`));
+  show(version, [`${name} version`]);
+  const completion = command
+    .command("completion")
+    .description("print a script that completes commands and flags in your shell")
+    .addArgument(new Argument("<shell>", "for which shell").choices(SHELLS))
+    .action((shell: Shell) => void process.stdout.write(completionScript(command, shell)));
+  show(completion, [
+    `source <(${name} completion bash)   # in ~/.bashrc`,
+    `source <(${name} completion zsh)    # in ~/.zshrc, behind compinit`,
+    `${name} completion fish > ~/.config/fish/completions/${name}.fish`,
+  ]);
   return command;
 }
 
@@ -47,6 +63,23 @@ function levelOf(text: string): string {
   const level = text.toLowerCase();
   if (level in LEVELS) return level;
   throw new InvalidArgumentError(`Allowed choices are ${Object.keys(LEVELS).join(", ")}.`);
+}
+
+const EXIT_CODES = "0 done, 1 failed, 2 wrong usage or settings";
+
+/** Ends the help of a command with examples, and with its exit codes. */
+export function show(command: Command, examples: string[], exitCodes = EXIT_CODES): Command {
+  return command.addHelpText("after", exampleText(examples, exitCodes));
+}
+
+function exampleText(examples: string[], exitCodes = EXIT_CODES): string {
+  const lines = examples.map((example) => `  ${example}\n`).join("");
+  return `\nExamples:\n${lines}\nExit codes: ${exitCodes}`;
+}
+
+/** A flag of commands that show something to people. */
+export function jsonFlag(): Option {
+  return new Option("--json", "print JSON, for programs").default(false);
 }
 
 /** A settings schema and the environment variable that names the folders to read. */
@@ -96,6 +129,58 @@ export async function perform<S extends z.ZodType>(
     const { settings, warnings } = await loadSettings(schema, variable);
     for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
     await work(settings, signal);
+  });
+}
+
+type Check<S extends z.ZodType> = (settings: z.output<S>, signal: AbortSignal) => Findings;
+
+/** Adds the command `check` to a program. `looked` names what it looks at. */
+export function addCheck<S extends z.ZodType>(
+  command: Command,
+  source: Source<S>,
+  { looked, check }: { looked: string; check: Check<S> },
+): void {
+  const added = command
+    .command("check")
+    .description(`look for mistakes in ${looked}, and say how to mend them`)
+    .addOption(jsonFlag())
+    .action((flags) => examine(source, flags, check));
+  const name = command.name();
+  const examples = [
+    `${name} check`,
+    `${name} check --json | jq '.[] | select(.severity == "problem")'`,
+  ];
+  show(added, examples, "0 no problem, 1 a problem was found, 2 wrong usage");
+}
+
+/**
+ * Runs a check and prints its findings. Settings that cannot be used are a finding like any other.
+ * The exit code is 1 if there is a problem.
+ */
+async function examine<S extends z.ZodType>(
+  { schema, variable }: Source<S>,
+  flags: { json: boolean },
+  check: Check<S>,
+): Promise<void> {
+  await run(async (signal) => {
+    const { ok, warning, problem } = findingsOf("settings");
+    async function* all(): Findings {
+      const loaded = await loadSettings(schema, variable).catch((reason: unknown) => {
+        if (reason instanceof Fault && reason.fault === "settings") return reason;
+        throw reason;
+      });
+      if (loaded instanceof Fault) {
+        yield problem(
+          loaded.message,
+          "Correct them; settings/README.md has every setting there is.",
+        );
+        return;
+      }
+      for (const each of loaded.warnings) yield warning(each, "Correct or remove the key.");
+      yield ok(`${variable} can be used`);
+      yield* check(loaded.settings, signal);
+    }
+    if (await printFindings(all(), flags)) process.exitCode = 1;
   });
 }
 

@@ -5,6 +5,7 @@ import { clientEntry, type Entry } from "../directory/entry.ts";
 import type { Json } from "../wire/json.ts";
 import { now } from "../wire/timestamp.ts";
 import type { Broker, InternalMethod } from "./broker.ts";
+import type { ConnectedPeer } from "./connected-peer.ts";
 import { type Later, PICK_UP } from "./later.ts";
 import { routeTo } from "./route.ts";
 
@@ -16,6 +17,8 @@ type Dependencies = {
   directory: Directory;
   later: Later;
   dialIn?: DialIn | undefined;
+  /** Who is connected now, by every way there is. */
+  connected: () => ConnectedPeer[];
 };
 
 /** Teaches a broker the calls that every endpoint answers itself (eps-protocol 4.4). */
@@ -25,6 +28,7 @@ export function answerInternally(broker: Broker, deps: Dependencies): void {
   broker.answer("_connectionRequest", connectionRequest(deps));
   // Whoever made a call may pick its answer up, and finds nothing that was promised to somebody else.
   broker.answer(PICK_UP, pickUp(deps), { unguarded: true });
+  broker.answer("_peers", peers(deps));
 }
 
 function ping({ self, version, directory }: Dependencies): InternalMethod {
@@ -93,6 +97,22 @@ function pickUp({ later }: Dependencies): InternalMethod {
     const { id } = check(Lost, params);
     const answer = await later.pickUp({ id, caller: caller.name }, PICK_UP_WAIT_MS, signal);
     return answer ? { answer: answer as unknown as Json } : { pending: true };
+  };
+}
+
+/** Ours. For the operator itself; for others only if the directory lets them call it, like anything else. */
+function peers({ connected }: Dependencies): InternalMethod {
+  return () => {
+    const all = connected();
+    const streams = new Set(
+      all.filter(({ way }) => way === "reverse_out").map(({ operator }) => operator),
+    );
+    // The stream runs on a connection that we dialled, and is no call there.
+    const told = all.map((each) => {
+      const carriesStream = each.way === "dialled" && streams.has(each.operator);
+      return { ...each, calls: Math.max(0, each.calls - Number(carriesStream)) };
+    });
+    return { peers: told.sort((a, b) => a.operator.localeCompare(b.operator)) };
   };
 }
 

@@ -14,6 +14,7 @@ import type { Answer } from "../wire/answer.ts";
 import { REQUEST_ID_SIZE, requestOf, withRequest } from "../wire/call-id.ts";
 import { isObject, type JsonObject } from "../wire/json.ts";
 import { toStruct } from "../wire/struct.ts";
+import type { ConnectedPeer } from "./connected-peer.ts";
 import { noMatch, pinnedNames } from "./identity.ts";
 import { type Route, routeTo } from "./route.ts";
 import { Timings } from "./timings.ts";
@@ -50,6 +51,7 @@ export type Peer = {
   /** The certificate that the other side has shown; none yet while it is being dialled. */
   leaf?: Leaf;
   users: number;
+  readonly since: Date;
   timer?: NodeJS.Timeout;
 };
 
@@ -109,6 +111,19 @@ export class Peers implements AsyncDisposable {
       peer.users -= 1;
       this.#rest(operator, peer);
     }
+  }
+
+  /** Every connection that is kept. A reverse stream on it counts as a call. */
+  list(): ConnectedPeer[] {
+    return [...this.#kept]
+      .filter(([, { leaf }]) => leaf !== undefined)
+      .map(([operator, { route, since, users }]) => ({
+        operator,
+        way: "dialled",
+        proxy: (JSON.parse(route) as Route).proxy,
+        since: since.toISOString(),
+        calls: users,
+      }));
   }
 
   /** Does the directory still lead to this peer, and still pin the certificate that it has shown? */
@@ -199,7 +214,14 @@ export class Peers implements AsyncDisposable {
       return secure;
     });
     const { tls } = this.#options;
-    const peer: Peer = { connection, route: JSON.stringify(route), tls, lasting, users: 0 };
+    const peer: Peer = {
+      connection,
+      route: JSON.stringify(route),
+      tls,
+      lasting,
+      users: 0,
+      since: new Date(),
+    };
     this.#log.debug({ operator, endpoint, proxy: route.proxy, request }, "dialling a peer");
     return peer;
   }

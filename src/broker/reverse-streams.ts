@@ -10,6 +10,7 @@ import { REQUEST_ID_SIZE } from "../wire/call-id.ts";
 import { fromStruct, toStruct } from "../wire/struct.ts";
 import type { Broker } from "./broker.ts";
 import { addressOf } from "./channels/grpc-server.ts";
+import type { ConnectedPeer } from "./connected-peer.ts";
 import type { Peer, Peers } from "./peers.ts";
 import { needsReverseStream } from "./route.ts";
 import { Timings } from "./timings.ts";
@@ -32,9 +33,10 @@ type Dependencies = {
 type Kept = {
   readonly stop: AbortController;
   readonly backoff: Backoff;
-  open: boolean;
   /** Hangs up if the directory says something else of the other side than when it was dialled. */
   recheck(): void;
+  /** The stream that is open now: since when, and the calls that came by it and are under way. */
+  stream?: { since: Date; answers: ReadonlySet<unknown> } | undefined;
 };
 
 /**
@@ -56,12 +58,12 @@ export class ReverseStreams implements AsyncDisposable {
 
   /** How many streams are open. */
   get open(): number {
-    return [...this.#kept.values()].filter(({ open }) => open).length;
+    return this.list().length;
   }
 
   /** Does this operator have a way to us now? */
   isOpen(operator: string): boolean {
-    return this.#kept.get(operator)?.open ?? false;
+    return this.#kept.get(operator)?.stream !== undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -70,6 +72,20 @@ export class ReverseStreams implements AsyncDisposable {
       stop.abort(new Fault("unreachable", "the endpoint is stopping"));
     }
     await Promise.all(this.#loops);
+  }
+
+  list(): ConnectedPeer[] {
+    return [...this.#kept].flatMap(([operator, { stream }]) =>
+      stream
+        ? {
+            operator,
+            way: "reverse_out",
+            proxy: "",
+            since: stream.since.toISOString(),
+            calls: stream.answers.size,
+          }
+        : [],
+    );
   }
 
   #adjust(): void {
@@ -92,12 +108,7 @@ export class ReverseStreams implements AsyncDisposable {
   }
 
   #keep(operator: string): void {
-    const kept = {
-      stop: new AbortController(),
-      backoff: new Backoff(),
-      open: false,
-      recheck: () => {},
-    };
+    const kept: Kept = { stop: new AbortController(), backoff: new Backoff(), recheck: () => {} };
     this.#kept.set(operator, kept);
     const loop = this.#loop(operator, kept).finally(() => {
       this.#kept.delete(operator);
@@ -120,13 +131,11 @@ export class ReverseStreams implements AsyncDisposable {
           this.#serve(operator, peer, kept, () => {
             log.info({ operator }, "reverse stream open");
             told = false;
-            kept.open = true;
           }),
         );
       } catch (caught) {
         reason = caught;
       }
-      kept.open = false;
       if (stop.aborted) return;
       // The first failure is news; that it still fails is not.
       const level = told ? "debug" : "warn";
@@ -153,7 +162,10 @@ export class ReverseStreams implements AsyncDisposable {
       };
     });
     over.catch(() => {});
-    stream.once("metadata", open); // the other side's first word: it took the stream
+    stream.once("metadata", () => {
+      kept.stream = { since: new Date(), answers };
+      open(); // the other side's first word: it took the stream
+    });
     stream.on("data", (request: WireRequest) => {
       const answer = this.#answer(operator, request, gone.signal)
         .then((response) => new Promise<void>((sent) => stream.write(response, () => sent())))
@@ -170,6 +182,7 @@ export class ReverseStreams implements AsyncDisposable {
       while (stop.aborted && answers.size > 0 && !patience.signal.aborted) {
         await Promise.race([Promise.all(answers), aborted(patience.signal)]);
       }
+      kept.stream = undefined;
       gone.abort(stop.reason);
       stream.cancel();
     }

@@ -5,7 +5,7 @@ import type { Entry } from "./entry.ts";
 import type { DirectoryEvents } from "./events.ts";
 import { Replica } from "./replica.ts";
 import { SdClient } from "./sd-client.ts";
-import type { DirectorySettings } from "./settings.ts";
+import type { ApiDirectorySettings, DirectorySettings } from "./settings.ts";
 import { openApiDirectory } from "./sources/api.ts";
 import { openJsonDirectory } from "./sources/json.ts";
 
@@ -18,12 +18,22 @@ export async function readDirectory(
     await using directory = await openJsonDirectory(settings, { log: silent });
     return directory.entries();
   }
-  const { ca_certificate_files, ca_intermediate_certificate_files } = settings;
-  const trust = await openTrust(ca_certificate_files, ca_intermediate_certificate_files);
-  const replica = new Replica(trust);
   await using sd = await SdClient.open(settings);
+  return (await readReplica(settings, sd, signal)).entries();
+}
+
+/** A verified copy of all records that the service directory has now. */
+export async function readReplica(
+  settings: ApiDirectorySettings,
+  sd: Pick<SdClient, "call">,
+  signal: AbortSignal,
+): Promise<Replica> {
+  const { ca_certificate_files, ca_intermediate_certificate_files } = settings;
+  const replica = new Replica(
+    await openTrust(ca_certificate_files, ca_intermediate_certificate_files),
+  );
   await replica.update(await sd.call("getRecords", { after: replica.after }, { signal }));
-  return replica.entries();
+  return replica;
 }
 
 /** Opens the directory that settings name, and keeps it up to date. */

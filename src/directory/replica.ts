@@ -35,12 +35,24 @@ export class Replica {
     return this.#chain.tip?.hash ?? "";
   }
 
+  /** Verified, oldest first. */
+  get records(): readonly SignedRecord[] {
+    return this.#chain.records;
+  }
+
   entry(name: string): Entry | undefined {
     return this.#chain.entries.get(name);
   }
 
   entries(): Entry[] {
     return [...this.#chain.entries.values()];
+  }
+
+  /** Another copy of the same records, which goes its own way from here. */
+  copy(): Replica {
+    const copy = new Replica(this.#trust);
+    copy.#chain = this.#chain;
+    return copy;
   }
 
   /** Takes the server's answer to "after", all of it or none. Tells whether anything is new. */

@@ -48,6 +48,17 @@ export async function openFileStore(
   }
 }
 
+/** How many entries a log holds. Reads only; a torn end does not count, and damage is a fault. */
+export async function countEntries(filename: string): Promise<number> {
+  const path = resolve(filename);
+  const file = await open(path, "r");
+  try {
+    return (await scan(file, path, 0, (await file.stat()).size)).entries.length;
+  } finally {
+    await file.close();
+  }
+}
+
 type Open = { file: FileHandle; path: string; size: number; scope: Scope; log: Log };
 
 class FileStore implements Store {

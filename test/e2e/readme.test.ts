@@ -68,7 +68,7 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(byHand).toHaveLength(8);
     expect(servers).toHaveLength(5);
     expect(passthrough).toEqual(["make demo-passthrough"]);
-    expect(inside).toHaveLength(3);
+    expect(inside).toHaveLength(9);
     expect(status).toHaveLength(2);
     expect(blocks).toHaveLength(5);
   });
@@ -117,11 +117,18 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     });
   });
 
-  it("lets you look inside", () => {
-    const [help = "", submitHelp = "", entries = ""] = inside;
+  it("lets you look inside", { timeout: 120_000 }, () => {
+    const [help = "", submitHelp = "", entries = "", ...commands] = inside;
     expect(shell(help)).toContain("Examples:");
     expect(shell(submitHelp)).toContain("--reset");
     expect(JSON.parse(shell(entries))).toMatchObject([{ name: "hd-2" }]);
+    const [check, ping, call, peers, show, diff] = commands.map(shell);
+    expect(check).toMatch(/reachability +public-proxy-1\.ga, our proxy, answers/);
+    expect(ping).toContain("hd-2: 3 pings, 3 answered, 0 lost");
+    expect(JSON.parse(call ?? "")).toMatchObject({ params: { hello: "there" } });
+    expect(peers).toMatch(/hd-2 +dialled through public-proxy-1\.ga/);
+    expect(show).toMatch(/reached +through public-proxy-1\.ga/);
+    expect(diff).toBe("");
   });
 
   it("lets you ask a program how it is", async () => {

@@ -103,6 +103,7 @@ describe("an invitation", () => {
       version: "1",
       directory,
       later: undefined as never,
+      connected: () => [],
       dialIn: async (endpoint) => void dialled.push(endpoint),
     });
     const invite = async (name: string, endpoint: string): Promise<unknown> =>

@@ -24,6 +24,7 @@ export class ConnectedClient {
   /** The certificate that proved the name. */
   readonly leaf: Leaf;
   readonly #stream: ReverseStream;
+  readonly since = new Date();
   readonly #waiting = new Map<string, Waiting>();
 
   /** Takes over a stream whose announcement has been read. */
@@ -43,6 +44,11 @@ export class ConnectedClient {
       // A client that ends its side is told so with an error: an original takes a clean end for a pause.
       stream.once("end", () => this.end(status.UNAVAILABLE, "the stream was ended by the client"));
     });
+  }
+
+  /** Calls that wait for an answer. */
+  get calls(): number {
+    return this.#waiting.size;
   }
 
   async call(

@@ -14,6 +14,7 @@ import type { Answer } from "../../wire/answer.ts";
 import { fromStruct } from "../../wire/struct.ts";
 import type { Broker } from "../broker.ts";
 import type { Call, Channel } from "../channel.ts";
+import type { ConnectedPeer } from "../connected-peer.ts";
 import { noMatch, pinnedNames } from "../identity.ts";
 import type { GrpcServerSettings } from "../settings.ts";
 import { ConnectedClient } from "./connected-client.ts";
@@ -87,6 +88,16 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
     const client = this.#clients.get(address.operator);
     if (!client) throw new Fault("unreachable", "client disconnected");
     return await client.call({ address, params, from: this.#deps.self }, signal);
+  }
+
+  list(): ConnectedPeer[] {
+    return [...this.#clients.values()].map(({ name, since, calls }) => ({
+      operator: name,
+      way: "reverse_in",
+      proxy: "",
+      since: since.toISOString(),
+      calls,
+    }));
   }
 
   /**

@@ -49,7 +49,8 @@ export class JsonrpcClientChannel implements Channel, AsyncDisposable {
   ): Promise<Answer | undefined> {
     try {
       const options = { signal, timeout_ms: NO_TIMEOUT_OF_ITS_OWN };
-      return await this.#client.ask(call, options);
+      const { answer, acknowledged } = await this.#client.exchange(call, options);
+      return acknowledged ? undefined : answer;
     } catch (reason) {
       const { fault, message } = Fault.from(reason);
       throw new Fault(fault, `error calling JSON-RPC server: ${message}`, { cause: reason });

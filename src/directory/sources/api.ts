@@ -10,10 +10,13 @@ import type { DirectoryEvents } from "../events.ts";
 import { Replica } from "../replica.ts";
 import { SdClient } from "../sd-client.ts";
 import type { ApiDirectorySettings } from "../settings.ts";
+import { compareViews, ViewWatch } from "../views.ts";
 
 /** How long the directory server may hold an answer back until there is something new. */
 const WAIT_MS = 25_000;
 const ANSWER_MS = 10_000;
+/** How often the endpoints are compared where there are several; also their time to catch up. */
+const COMPARE_EVERY_MS = 15_000;
 
 /**
  * A verified copy of a service directory, kept up to date in the background.
@@ -24,7 +27,11 @@ const ANSWER_MS = 10_000;
  */
 export async function openApiDirectory(
   settings: ApiDirectorySettings,
-  { log, events }: { log: Log; events?: DirectoryEvents },
+  {
+    log,
+    events,
+    compare_every_ms = COMPARE_EVERY_MS,
+  }: { log: Log; events?: DirectoryEvents; compare_every_ms?: number },
 ): Promise<Directory> {
   const trust = await openTrust(
     settings.ca_certificate_files,
@@ -34,7 +41,7 @@ export async function openApiDirectory(
   const replica = new Replica(trust, (root) => {
     log.warn({ signed: root.record.created_at }, "the service directory began anew");
   });
-  return new ApiDirectory(settings, { log, events, client, replica });
+  return new ApiDirectory({ ...settings, compare_every_ms }, { log, events, client, replica });
 }
 
 class ApiDirectory implements Directory {
@@ -45,7 +52,7 @@ class ApiDirectory implements Directory {
   readonly #pause_ms: number;
   readonly #listeners = new Set<() => void>();
   readonly #stop = new AbortController();
-  readonly #following: Promise<void>;
+  readonly #following: Promise<unknown>;
   #synced = false;
   #tellSynced = (): void => {};
   readonly #firstSync = new Promise<void>((resolve) => {
@@ -53,7 +60,7 @@ class ApiDirectory implements Directory {
   });
 
   constructor(
-    settings: ApiDirectorySettings,
+    settings: ApiDirectorySettings & { compare_every_ms: number },
     {
       log,
       events,
@@ -66,7 +73,11 @@ class ApiDirectory implements Directory {
     this.#log = log;
     this.#events = events;
     this.#pause_ms = Math.max(1, settings.cache_entries_for) * 1_000;
-    this.#following = this.#follow(this.#stop.signal);
+    const { signal } = this.#stop;
+    this.#following = Promise.all([
+      this.#follow(signal),
+      client.servers.length > 1 && this.#compare(settings.compare_every_ms, signal),
+    ]);
   }
 
   entry(name: string): Entry | undefined {
@@ -117,6 +128,23 @@ class ApiDirectory implements Directory {
         }
         told = fault;
         await backoff.wait(stop).catch(() => {});
+      }
+    }
+  }
+
+  /** Warns, once for each change, of endpoints that do not show what the one that we follow shows. */
+  async #compare(every_ms: number, stop: AbortSignal): Promise<void> {
+    const watch = new ViewWatch();
+    while (!stop.aborted) {
+      await sleep(every_ms, undefined, { signal: stop }).catch(() => {});
+      if (stop.aborted || !this.#synced) continue;
+      const views = await compareViews(this.#client.servers, this.#replica, stop);
+      for (const { endpoint, relation, ours, theirs, reason } of watch.news(views)) {
+        const what =
+          relation === "ahead"
+            ? "another endpoint of the service directory has records that ours holds back"
+            : "an endpoint of the service directory shows another directory";
+        this.#log.warn({ endpoint, ours, theirs, reason }, what);
       }
     }
   }

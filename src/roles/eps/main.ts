@@ -5,6 +5,7 @@ import { GrpcServerChannel } from "../../broker/channels/grpc-server.ts";
 import { JsonrpcClientChannel } from "../../broker/channels/jsonrpc-client.ts";
 import { openGateway } from "../../broker/channels/jsonrpc-server.ts";
 import { StdoutChannel } from "../../broker/channels/stdout.ts";
+import type { ConnectedPeer } from "../../broker/connected-peer.ts";
 import { BrokerEvents } from "../../broker/events.ts";
 import { answerInternally, type DialIn } from "../../broker/internal.ts";
 import { Later } from "../../broker/later.ts";
@@ -73,11 +74,14 @@ export async function runEndpoint(
     if (way) broker.add(way);
   }
   const dialIn: DialIn | undefined = server && ((...invitation) => server.dialIn(...invitation));
-  answerInternally(broker, { self, version: VERSION, directory, later, dialIn });
+  let reverse: ReverseStreams | undefined;
+  const connected = (): ConnectedPeer[] =>
+    [peers, reverse, server].flatMap((each) => each?.list() ?? []);
+  answerInternally(broker, { self, version: VERSION, directory, later, dialIn, connected });
 
   const desk = find("jsonrpc_server", channels)?.settings;
   const gateway = desk && (await openGateway(desk, deps));
-  const reverse = peers && new ReverseStreams({ ...deps, peers });
+  reverse = peers && new ReverseStreams({ ...deps, peers });
   scope.defer(() =>
     Promise.all([gateway?.[Symbol.asyncDispose](), reverse?.[Symbol.asyncDispose]()]),
   );

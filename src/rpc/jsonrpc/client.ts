@@ -15,8 +15,14 @@ const ANSWER_MAX = 64 * 1024 * 1024;
 /** RFC 9110, 15.3.3: taken, and not yet done. */
 const ACCEPTED = 202;
 
-type CallOptions = { signal?: AbortSignal; timeout_ms?: number };
 type JsonrpcCall = { method: string; params: JsonObject; id?: string };
+type CallOptions = { signal?: AbortSignal; timeout_ms?: number };
+type Exchange = {
+  answer: Answer;
+  /** The other side has only taken the call: HTTP status 202 and no result. */
+  acknowledged: boolean;
+  headers: Dispatcher.ResponseData["headers"];
+};
 
 /** Calls a JSON-RPC server over HTTP and keeps the connection for the next call. */
 export class JsonrpcClient implements AsyncDisposable {
@@ -74,15 +80,15 @@ export class JsonrpcClient implements AsyncDisposable {
    * `timeout` (after `timeout_ms`) if there is none.
    */
   async call(call: JsonrpcCall, options: CallOptions = {}): Promise<Answer> {
-    return (await this.ask(call, options)) ?? { result: null };
+    return (await this.exchange(call, options)).answer;
   }
 
-  /** As `call`, but undefined if the other side only acknowledges the call: HTTP status 202 and no result. */
-  async ask(
+  /** The same, with what HTTP says beside the answer. */
+  async exchange(
     { method, params, id = "" }: JsonrpcCall,
     { signal, timeout_ms = CALL_MS }: CallOptions = {},
-  ): Promise<Answer | undefined> {
-    using deadline = new Deadline(timeout_ms, `${method} at ${this.#where}`, signal);
+  ): Promise<Exchange> {
+    using deadline = new Deadline(timeout_ms, `${method} at ${this.where}`, signal);
     try {
       const response = await request(this.#endpoint, {
         method: "POST",
@@ -93,21 +99,23 @@ export class JsonrpcClient implements AsyncDisposable {
         headers: { "content-type": "application/json", accept: "application/json" },
         body: JSON.stringify({ jsonrpc: "2.0", method, params, id }),
       });
+      const { headers, statusCode } = response;
       const text = await bounded(response.body);
-      const acknowledged = response.statusCode === ACCEPTED;
-      if (acknowledged && text.trim() === "") return undefined;
-      const answer = parseResponse(JSON.parse(text));
-      return acknowledged && "result" in answer && answer.result === null ? undefined : answer;
+      const taken = statusCode === ACCEPTED;
+      const answer =
+        taken && text.trim() === "" ? { result: null } : parseResponse(JSON.parse(text));
+      const acknowledged = taken && "result" in answer && answer.result === null;
+      return { answer, acknowledged, headers };
     } catch (cause) {
       if (deadline.signal.aborted) throw deadline.signal.reason;
       if (cause instanceof Fault) throw cause;
       const what = cause instanceof SyntaxError ? "does not answer in JSON" : "does not answer";
-      throw new Fault("unreachable", `${this.#where} ${what}`, { cause });
+      throw new Fault("unreachable", `${this.where} ${what}`, { cause });
     }
   }
 
-  /** Without user, password and query, which may be secrets. */
-  get #where(): string {
+  /** Whom it calls, without user, password and query, which may be secrets. */
+  get where(): string {
     const { origin, pathname } = new URL(this.#endpoint);
     return origin + pathname;
   }

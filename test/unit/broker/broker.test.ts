@@ -1,14 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { Broker } from "../../../src/broker/broker.ts";
 import type { Call, Channel } from "../../../src/broker/channel.ts";
-import { BrokerEvents } from "../../../src/broker/events.ts";
 import { aborted } from "../../../src/core/deadline.ts";
 import { Fault } from "../../../src/core/fault.ts";
-import { silent } from "../../../src/core/log.ts";
-import { openMetrics } from "../../../src/core/metrics.ts";
 import { UnansweredFault } from "../../../src/rpc/grpc/client.ts";
 import type { Answer } from "../../../src/wire/answer.ts";
 import type { JsonObject } from "../../../src/wire/json.ts";
+import { hd2Broker } from "../../support/broker.ts";
 import { MemoryDirectory, operator, service } from "../../support/directory.ts";
 import { until } from "../../support/until.ts";
 
@@ -41,13 +38,6 @@ class Reaching implements Channel {
     this.taken.push(call);
     return this.#answer(call, signal);
   }
-}
-
-const TIMES = { call_timeout_ms: 60_000, respond_timeout_ms: 60_000 };
-
-function hd2Broker(directory: MemoryDirectory, times: Partial<typeof TIMES> = {}): Broker {
-  const events = new BrokerEvents({ log: silent, metrics: openMetrics() });
-  return new Broker({ self: "hd-2", ...TIMES, ...times }, { directory, events });
 }
 
 /** hd-2's broker. Health departments may call `add` and `_ping`; hd-1 is one, lab-1 is none. */

@@ -1,121 +1,130 @@
-import { readFile } from "node:fs/promises";
-import { z } from "zod";
+import { routeTo } from "../../../broker/route.ts";
 import { Fault } from "../../../core/fault.ts";
-import { openTrust } from "../../../directory/certificates.ts";
-import { readDirectory } from "../../../directory/open.ts";
+import { printJson, printLines, table, visible } from "../../../core/terminal.ts";
+import type { AppliedRecord, Entry } from "../../../directory/entry.ts";
+import { readDirectory, readReplica } from "../../../directory/open.ts";
 import { SdClient } from "../../../directory/sd-client.ts";
-import { openSigner, type Signer, verifyData } from "../../../directory/sign.ts";
-import type { JsonObject } from "../../../wire/json.ts";
-import { now } from "../../../wire/timestamp.ts";
+import { compareViews } from "../../../directory/views.ts";
 import type { EpsSettings } from "../settings.ts";
+import { signerOf } from "./describe.ts";
+import { entryPage } from "./page.ts";
 
-const RecordsFile = z.object({ records: z.array(z.record(z.string(), z.json())) });
-const Tip = z.object({ hash: z.string(), record: z.object({ created_at: z.string() }) }).nullish();
+type Listing = { json: boolean };
 
-/** Prints the entries as this endpoint sees them: read, verified, in order of their names. */
+/**
+ * Prints the entries as this endpoint sees them: read, verified, in order of their names. A table on
+ * a terminal; elsewhere, and with `json`, one line of JSON as the original prints it.
+ */
 export async function getEntries(
   settings: EpsSettings,
-  { name }: { name?: string },
+  { name, json }: Listing & { name?: string },
   signal: AbortSignal,
 ): Promise<void> {
   const entries = (await readDirectory(settings.directory, signal))
     .filter((entry) => name === undefined || entry.name === name)
     .sort((a, b) => a.name.localeCompare(b.name));
-  if (name !== undefined && entries.length === 0) {
-    throw new Fault("not_found", `the directory has no entry for ${name}`);
-  }
-  print(entries);
+  if (name !== undefined && entries.length === 0) throw nobody(name);
+  if (asTable(json)) printLines(entriesTable(entries));
+  else printJson(entries);
+}
+
+/** One operator on a page, or its entry as one line of JSON. */
+export async function showEntry(
+  settings: EpsSettings,
+  name: string,
+  { json }: Listing,
+  signal: AbortSignal,
+): Promise<void> {
+  const entries = await readDirectory(settings.directory, signal);
+  const entry = entries.find((each) => each.name === name);
+  if (!entry) throw nobody(name);
+  if (json) printJson(entry);
+  else printLines(entryPage(entry, entries));
 }
 
 /**
- * Signs the records of all files, each behind the one before it, and submits them as one batch,
- * which the directory accepts whole or not at all. `created_at` becomes the present, always later
- * than that of the record before.
+ * Prints the signed records, oldest first, each verified behind the one before; with `after` only
+ * those behind that one. A server that does not show that record any more has rolled back, and other
+ * endpoints that show other records are warned of.
  */
-export async function submitRecords(
+export async function getRecords(
   settings: EpsSettings,
-  files: string[],
-  { reset }: { reset: boolean },
+  { after = "", json }: Listing & { after?: string },
   signal: AbortSignal,
 ): Promise<void> {
   if (settings.directory.type !== "api") {
-    throw new Fault("settings", "a json directory cannot be written to; directory needs type api");
+    throw new Fault("settings", "a json directory has no signed records; see get-entries");
   }
-  const signer = await signerOf(settings);
-  const changes = (await Promise.all(files.map(readRecords))).flat();
   await using sd = await SdClient.open(settings.directory.settings);
-  const tip = Tip.parse(await sd.call("getTip", {}, { signal }));
-  let parent = reset ? "" : (tip?.hash ?? "");
-  let created_at = tip?.record.created_at;
-  const records = changes.map((change) => {
-    created_at = now(created_at);
-    const record = signer.sign({ ...change, created_at }, parent);
-    parent = record.hash;
-    return record;
-  });
-  await sd.call("submitRecords", { records: records as unknown as JsonObject[] }, { signal });
-  for (const { hash, record } of records) {
-    process.stdout.write(`${hash}  ${record.section.padEnd(12)}  ${record.name}\n`);
+  const replica = await readReplica(settings.directory.settings, sd, signal);
+  const { records } = replica;
+  const shown = records.slice(positionAfter(after, records));
+  if (asTable(json)) printLines(recordsTable(shown, records.length - shown.length));
+  else printJson(shown);
+  if (sd.servers.length === 1) return;
+  for (const { endpoint, relation, ...view } of await compareViews(sd.servers, replica, signal)) {
+    if (relation !== "other") continue;
+    process.stderr.write(
+      `warning: ${endpoint} shows another directory: its last record is ${view.theirs}, here it is ${view.ours} (${view.reason})\n`,
+    );
   }
-  process.stdout.write(`${records.length} records accepted\n`);
 }
 
-export async function signFile(settings: EpsSettings, file: string): Promise<void> {
-  const signer = await signerOf(settings);
-  print(signer.signData(await readObject(file)));
+export function entriesTable(entries: readonly Entry[]): string[] {
+  const head = ["operator", "groups", "reached", "services", "certificates", "records"];
+  const rows = entries.map((entry) => [
+    visible(entry.name),
+    visible(entry.groups.join(", ")) || "–",
+    reached(entry),
+    visible(entry.services.map(({ name }) => name).join(", ")) || "–",
+    String(entry.certificates.length),
+    String(entry.records.length),
+  ]);
+  return table(head, rows);
 }
 
-export async function verifyFile(
-  { signing }: EpsSettings,
-  file: string,
-  name: string,
-): Promise<void> {
-  if (!signing?.ca_certificate_file) throw missing("signing: ca_certificate_file");
-  const trust = await openTrust(
-    [signing.ca_certificate_file],
-    signing.ca_intermediate_certificate_files,
+/** `skipped` records lie before those that are shown. Hashes are shortened; `--after` takes them so. */
+export function recordsTable(records: readonly AppliedRecord[], skipped: number): string[] {
+  const head = ["record", "signed", "by", "section", "operator", "hash"];
+  const rows = records.map((each, index) => [
+    String(skipped + index + 1),
+    each.record.created_at,
+    signerOf(each),
+    each.record.section,
+    visible(each.record.name),
+    each.hash.slice(0, SHORT_HASH),
+  ]);
+  return table(head, rows);
+}
+
+const SHORT_HASH = 16;
+
+function reached(entry: Entry): string {
+  const route = routeTo(entry);
+  if (!route) return "by its reverse streams";
+  const { address, proxy, internal } = route;
+  if (internal) return "not from outside";
+  return visible(proxy ? `through ${proxy}` : address);
+}
+
+/** How many records lie before those that are asked for. */
+export function positionAfter(after: string, records: readonly { hash: string }[]): number {
+  if (after === "") return 0;
+  const [index, ...more] = [...records.keys()].filter((i) => records[i]?.hash.startsWith(after));
+  if (more.length > 0) {
+    throw new Fault("malformed", `several records begin with ${after}; give more of the hash`);
+  }
+  if (index !== undefined) return index + 1;
+  throw new Fault(
+    "conflict",
+    `the directory has no record ${after}: if it once had, the server rolled back, began anew or shows another directory`,
   );
-  await verifyData(await readObject(file), name, trust);
-  process.stdout.write(`signed by ${name}, and nothing was changed since\n`);
 }
 
-async function signerOf({ name, signing }: EpsSettings): Promise<Signer> {
-  const { certificate_file, key_file, ca_certificate_file } = signing ?? {};
-  if (!signing || !certificate_file || !key_file || !ca_certificate_file) {
-    throw missing("signing: certificate_file, key_file, ca_certificate_file");
-  }
-  const { ca_intermediate_certificate_files } = signing;
-  return await openSigner({
-    name,
-    certificate_file,
-    key_file,
-    ca_certificate_file,
-    ca_intermediate_certificate_files,
-  });
+function asTable(json: boolean): boolean {
+  return process.stdout.isTTY === true && !json;
 }
 
-function missing(what: string): Fault {
-  return new Fault("settings", `these settings cannot sign: they lack ${what}`);
-}
-
-async function readRecords(file: string): Promise<JsonObject[]> {
-  const { success, data } = RecordsFile.safeParse(await readObject(file));
-  if (success) return data.records as JsonObject[];
-  throw new Fault("malformed", `${file} is not of the form {"records": [{…}, …]}`);
-}
-
-async function readObject(file: string): Promise<JsonObject> {
-  try {
-    return z
-      .record(z.string(), z.json())
-      .parse(JSON.parse(await readFile(file, "utf8"))) as JsonObject;
-  } catch (cause) {
-    const why =
-      (cause as NodeJS.ErrnoException).code === "ENOENT" ? "does not exist" : "is no JSON object";
-    throw new Fault("malformed", `${file} ${why}`, { cause });
-  }
-}
-
-function print(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
+function nobody(name: string): Fault {
+  return new Fault("not_found", `the directory has no entry for ${name}`);
 }

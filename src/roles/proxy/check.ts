@@ -1,0 +1,96 @@
+import { explain } from "../../core/fault.ts";
+import { type Finding, type Findings, findingsOf } from "../../core/findings.ts";
+import { checkTls } from "../../net/check-tls.ts";
+import { knock, ownAddress } from "../../net/knock.ts";
+import { checkOwnServer } from "../../rpc/jsonrpc/check-own.ts";
+import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
+import type { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
+import { checkStore } from "../../store/check.ts";
+import type { DatastoreSettings } from "../../store/settings.ts";
+import type { ProxySettings } from "./settings.ts";
+
+const { ok, note, problem } = findingsOf("reachability");
+const ANSWER_MS = 5_000;
+
+/** Everything that the proxies of these settings need to work. Starts and changes nothing. */
+export async function* checkProxies(settings: ProxySettings, signal: AbortSignal): Findings {
+  if (!settings.public && !settings.private) {
+    yield findingsOf("settings").problem(
+      "there is neither a section public nor a section private",
+      "Add the section of the proxy that shall run.",
+    );
+  }
+  if (settings.public) {
+    yield* checkOne(settings.public, "public", signal);
+    const { internal_bind_address, tls_bind_address } = settings.public;
+    yield await checkDoor(internal_bind_address, "public: internal_bind_address", signal);
+    yield await checkDoor(tls_bind_address, "public: tls_bind_address", signal);
+  }
+  if (settings.private) {
+    yield* checkOne(settings.private, "private", signal);
+    const { tls, address, jsonrpc_client } = settings.private.internal_endpoint;
+    if (tls) {
+      const where = "private: internal_endpoint";
+      yield* checkTls({ tls: { ...tls, verify_client: true }, where, plays: "server" });
+    }
+    if (!jsonrpc_client) yield await checkDoor(address, "the internal server", signal);
+  }
+}
+
+type Common = {
+  name: string;
+  datastore: DatastoreSettings;
+  jsonrpc_client: JsonrpcClientSettings;
+  jsonrpc_server: JsonrpcServerSettings;
+};
+
+/** What both proxies have: two TLS blocks, a store, a server and an endpoint beside them. */
+async function* checkOne(
+  { name, datastore, jsonrpc_client, jsonrpc_server }: Common,
+  section: "public" | "private",
+  signal: AbortSignal,
+): Findings {
+  const uses = [
+    { tls: jsonrpc_server.tls, where: `${section}: jsonrpc_server`, plays: "server" },
+    { tls: jsonrpc_client.tls, where: `${section}: jsonrpc_client`, plays: "client" },
+  ] as const;
+  for (const { tls, where, plays } of uses) if (tls) yield* checkTls({ tls, where, plays });
+  yield await checkStore(datastore);
+  const own = { method: "getAnnouncements", start: `proxy run ${section}` };
+  yield await checkOwnServer(jsonrpc_server, own, signal);
+  yield await checkEndpoint(jsonrpc_client, name, signal);
+}
+
+async function checkEndpoint(
+  settings: JsonrpcClientSettings,
+  name: string,
+  signal: AbortSignal,
+): Promise<Finding> {
+  try {
+    await using client = await JsonrpcClient.open(settings);
+    const call = { method: `${name}._ping`, params: {} };
+    const answer = await client.call(call, { signal, timeout_ms: ANSWER_MS });
+    if ("result" in answer) return ok(`the endpoint of ${name} beside it answers`);
+    return problem(
+      `the endpoint beside it refuses ${name}._ping: ${answer.error.message}`,
+      `Make sure that it is the endpoint of ${name}, and that the directory knows ${name}.`,
+    );
+  } catch (reason) {
+    return problem(
+      `the endpoint of ${name} beside it does not answer: ${explain(reason)}`,
+      "Start it by `eps server run`, or correct jsonrpc_client: endpoint.",
+    );
+  }
+}
+
+async function checkDoor(bind: string, what: string, signal: AbortSignal): Promise<Finding> {
+  try {
+    await knock(ownAddress(bind), signal);
+    return ok(`${what} (${bind}) answers`);
+  } catch {
+    return note(
+      `nobody listens at ${what} (${bind})`,
+      "Start it, unless it is meant to be stopped.",
+    );
+  }
+}

@@ -56,14 +56,14 @@ describe("the hash of the originals, written twice", () => {
 });
 
 describe("our directory server, to an original client", () => {
-  it("serves records in the order of their chain, each the child of the one before", () => {
+  it("serves records in the order of their chain, each the child of the one before [directory 3]", () => {
     expect(records.length).toBeGreaterThan(20);
     for (const [index, { parent_hash }] of records.entries()) {
       expect(parent_hash).toBe(records[index - 1]?.hash ?? "");
     }
   });
 
-  it("serves records whose hash, signature, signer and pin are in order", () => {
+  it("serves records whose hash, signature, signer and pin are in order [directory 2]", () => {
     for (const [index, record] of records.entries()) {
       verify(record, records.slice(0, index), town.certs);
     }
@@ -74,7 +74,7 @@ describe("our directory server, to an original client", () => {
     expect(() => verify(swapped, [], town.certs)).toThrow(/the signature/);
   });
 
-  it("serves data in normal form, without the keys that nobody knows", () => {
+  it("serves data in normal form, without the keys that nobody knows [directory 3]", () => {
     for (const { record } of records) {
       expect(record.data).toEqual(record.data.map((each) => normalised(record.section, each)));
     }
@@ -83,7 +83,7 @@ describe("our directory server, to an original client", () => {
     );
   });
 
-  it("writes times as originals do, each later than the one before", () => {
+  it("writes times as originals do, each later than the one before [directory 1]", () => {
     let before = "";
     for (const { record } of records) {
       // No zeros at the end of a fraction, and Z or an offset.
@@ -97,7 +97,7 @@ describe("our directory server, to an original client", () => {
     }
   });
 
-  it("signs with numbers in decimal and the certificate of the leaf first", () => {
+  it("signs with numbers in decimal and the certificate of the leaf first [directory 2]", () => {
     for (const { signature } of records) {
       expect(signature.r).toMatch(/^\d{10,100}$/);
       expect(signature.s).toMatch(/^\d{10,100}$/);
@@ -105,7 +105,7 @@ describe("our directory server, to an original client", () => {
     }
   });
 
-  it("serves what comes after a hash, and all of it after one that it does not know", async () => {
+  it("serves what comes after a hash, and all of it after one that it does not know [directory 3]", async () => {
     const recordsAfter = (hash: string) => call("getRecords", { after: hash });
     expect((await recordsAfter(records[2]?.hash ?? "")).result).toEqual(records.slice(3));
     expect((await recordsAfter(records.at(-1)?.hash ?? "")).result).toEqual([]);
@@ -113,7 +113,7 @@ describe("our directory server, to an original client", () => {
     expect((await call("getTip")).result).toEqual(records.at(-1));
   });
 
-  it("serves entries with the lists, objects and nulls that originals insist on", async () => {
+  it("serves entries with the lists, objects and nulls that originals insist on [directory 5]", async () => {
     const { result } = await call("getEntry", { name: "op-2" });
     const { name, records: own, ...rest } = result as JsonObject;
     expect(name).toBe("op-2");
@@ -142,13 +142,13 @@ describe("our directory server, to an original client", () => {
   });
 
   it.each([[5], [-3], ["n:5"], ["nn:5"], ["text"]])(
-    "gives the id %j back as it was",
+    "gives the id %j back as it was [jsonrpc 1]",
     async (id) => {
       expect((await call("getTip", {}, id)).id).toBe(id);
     },
   );
 
-  it("says what is wrong with a code that is a whole number, and HTTP 400", async () => {
+  it("says what is wrong with a code that is a whole number, and HTTP 400 [jsonrpc 3]", async () => {
     expect(await call("getEntry", { name: "nobody" })).toMatchObject({
       status: 400,
       error: { code: 404, message: "not found" },

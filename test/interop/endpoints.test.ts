@@ -97,7 +97,7 @@ const throughProxy = (from: OriginalEndpoint, operator: string, method: string, 
   });
 
 describe("our endpoint", () => {
-  it("calls an original that can be dialled, by its name and with our own", async () => {
+  it("calls an original that can be dialled, by its name and with our own [grpc 4]", async () => {
     const { result } = (await fromHd1("op-1.add", { a: [1, null, "x"] })) as { result: JsonObject };
     expect(result).toMatchObject({
       method: "add",
@@ -109,25 +109,32 @@ describe("our endpoint", () => {
     expect(request?.clientName).toBe("hd-1");
   });
 
-  it("calls an original behind our proxy, which plays the TLS server on a socket it dialled", async () => {
+  it("asks originals for the certificate of their operator, wherever they are [grpc 3]", async () => {
+    await fromHd1("op-1.text");
+    await fromHd1("hd-2.text");
+    expect([...op1.serverNames]).toEqual(["op-1"]);
+    expect([...hd2.serverNames]).toEqual(["hd-2"]);
+  });
+
+  it("calls an original behind our proxy, which plays the TLS server on a socket it dialled [p2p 2]", async () => {
     expect(await fromHd1("hd-2.add", { a: 1 })).toMatchObject({
       result: { method: "add", params: { a: 1, _client: { name: "hd-1" } } },
     });
     expect(await fromHd1("hd-2.text")).toEqual({ result: "ok" });
   });
 
-  it("keeps the words of an original that refuses", async () => {
+  it("keeps the words of an original that refuses [grpc 7]", async () => {
     expect(await fromHd1("op-1.unknown")).toMatchObject({
       error: { code: 403, message: "Permission denied for method 'unknown' and client 'hd-1'" },
     });
   });
 
-  it("gives calls with the same id at the same time others on their way to an original", async () => {
+  it("gives calls with the same id at the same time others on their way to an original [addressing 1]", async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => fromHd1("op-1.add")));
     for (const answer of answers) expect(answer).toHaveProperty("result");
   });
 
-  it("answers the pings of an original, on every connection it keeps to one", async () => {
+  it("answers the pings of an original, on every connection it keeps to one [grpc 6]", async () => {
     await until(() => op1.hasClient("hd-1"), "hd-1 keeps a reverse stream to op-1");
     for (const session of op1.sessions) {
       const answered = new Promise<void>((resolve, reject) => {
@@ -137,14 +144,14 @@ describe("our endpoint", () => {
     }
   });
 
-  it("calls on after an original has hung up by GOAWAY, as it does when idle", async () => {
+  it("calls on after an original has hung up by GOAWAY, as it does when idle [grpc 6]", async () => {
     await fromHd1("op-1.text");
     expect(op1.sessions.size).toBeGreaterThan(0);
     for (const session of op1.sessions) session.goaway(0);
     expect(await fromHd1("op-1.text")).toEqual({ result: "ok" });
   });
 
-  it("answers an original down the stream it keeps there, once for each request and in order", async () => {
+  it("answers an original down the stream it keeps there, once for each request and in order [grpc 5]", async () => {
     await until(() => op1.hasClient("hd-1"), "hd-1 keeps a reverse stream to op-1");
     const requests = Array.from({ length: 10 }, (_, n) => {
       const method =
@@ -162,7 +169,7 @@ describe("our endpoint", () => {
     ]);
   });
 
-  it("tells an original by code -100 what its broker could not do", async () => {
+  it("tells an original by code -100 what its broker could not do [grpc 7]", async () => {
     await until(() => op1.hasClient("hd-1"), "hd-1 keeps a reverse stream to op-1");
     const answer = await op1.ask("hd-1", { method: "hd-1.add", id: "no address", params: {} });
     expect(answer).toMatchObject({
@@ -171,7 +178,7 @@ describe("our endpoint", () => {
     });
   });
 
-  it("is called by an original through our proxy, on a new connection for each call", async () => {
+  it("is called by an original through our proxy, on a new connection for each call [p2p 2]", async () => {
     asked.length = 0;
     expect(await throughProxy(op1, "hd-1", "add", "n:1")).toMatchObject({ result: { sum: 3 } });
     expect(asked).toMatchObject([
@@ -189,7 +196,7 @@ describe("our endpoint", () => {
     });
   });
 
-  it("shows the service behind it an entry as originals do, with lists for lists", async () => {
+  it("shows the service behind it an entry as originals do, with lists for lists [addressing 2]", async () => {
     asked.length = 0;
     await throughProxy(op1, "hd-1", "add");
     const [call] = asked as [{ params: { _client: { entry: JsonObject } } }];
@@ -200,7 +207,7 @@ describe("our endpoint", () => {
     expect(JSON.stringify(_client.entry["channels"])).not.toContain("[null");
   });
 
-  it("says UNKNOWN to an original whose call its broker cannot place", async () => {
+  it("says UNKNOWN to an original whose call its broker cannot place [grpc 7]", async () => {
     const call = { port: town.port(5556), name: PROXY };
     const request = { method: `${PROXY}.x`, id: "no address", params: {} };
     await expect(op1.call(call, request)).rejects.toThrow(
@@ -208,7 +215,7 @@ describe("our endpoint", () => {
     );
   });
 
-  it("refuses an original that gives itself another name than its certificate's", async () => {
+  it("refuses an original that gives itself another name than its certificate's [grpc 4]", async () => {
     const method = `${PROXY}.requestConnection`;
     const request = { method, id: `${method}(1)`, params: { to: "hd-1", channel: "grpc_server" } };
     await expect(op1.call(proxy(), { ...request, clientName: "hd-2" })).rejects.toThrow(
@@ -219,7 +226,7 @@ describe("our endpoint", () => {
     expect(result).toMatchObject({ token: expect.stringMatching(/^[\w+/]{43}=$/) });
   });
 
-  it("is called by originals with what TLS 1.2 they have", async () => {
+  it("is called by originals with what TLS 1.2 they have [grpc 2]", async () => {
     const old = new OriginalEndpoint("op-1", {
       certs: town.certs,
       directory,
@@ -231,7 +238,7 @@ describe("our endpoint", () => {
 });
 
 describe("our proxy, with its endpoint", () => {
-  it("brings two originals together", async () => {
+  it("brings two originals together [p2p 3]", async () => {
     expect(await throughProxy(op1, "hd-2", "add")).toMatchObject({
       id: expect.stringMatching(/^hd-2\.add\([^)]+\)$/),
       result: { method: "add", params: { a: 1, _client: { name: "op-1" } } },
@@ -254,7 +261,7 @@ describe("our proxy, with its endpoint", () => {
     expect(client).toMatchObject({ name: "hd-1", entry: { channels: expect.any(Array) } });
   });
 
-  it("asks an original many things at once, which answers one after the other", async () => {
+  it("asks an original many things at once, which answers one after the other [jsonrpc 1]", async () => {
     const call = (n: number) =>
       originalCall(
         { port: town.port(5544), tls: tlsOf(town.certs, PROXY), server_name: PROXY },
@@ -266,11 +273,13 @@ describe("our proxy, with its endpoint", () => {
       expect(status).toBe(200);
       expect(result).toMatchObject({ params: { n, _client: { name: PROXY } } });
     }
+    const asked = hd2.requests.filter(({ clientName }) => clientName === PROXY);
+    expect(asked.length).toBeGreaterThanOrEqual(10);
     const ids = hd2.requests.map(({ id }) => id).filter((id) => id.startsWith("hd-2.add("));
     expect(new Set(ids).size).toBe(ids.length);
   });
 
-  it("never ends a stream of an original with OK, not even when it stops", async () => {
+  it("never ends a stream of an original with OK, not even when it stops [grpc 5]", async () => {
     const before = hd2.endings.length;
     await town.stop("public-proxy-eps-1");
     await until(() => hd2.endings.length > before, "the stream ends");

@@ -60,17 +60,19 @@ export class PublicBroker {
   /** Brings a TLS client together with whoever announced the name it asks for (eps-protocol 7.4). */
   async passThrough(domain: string, leg: Leg, signal: AbortSignal): Promise<void> {
     const { pairs, announcements, endpoint, log } = this.#deps;
-    const operator = announcements.find(domain)?.party;
-    if (operator === undefined) {
+    const announcement = announcements.find(domain);
+    if (!announcement) {
       log.debug({ door: "sni", domain, ending: "refused" }, "nobody announced this domain");
       return refuse(leg, "unrecognized_name");
     }
+    const { party: operator, domain: announced } = announcement;
     try {
       const pairing = pairs.expect({ caller: domain, callee: operator });
       pairs.seat(pairing.tokens.caller, leg);
       try {
         const token = text(pairing.tokens.callee);
-        await this.#tell(`${operator}.incomingConnection`, { domain, token, endpoint }, signal);
+        const incoming = { domain: announced, token, endpoint };
+        await this.#tell(`${operator}.incomingConnection`, incoming, signal);
       } catch (reason) {
         pairs.forget(pairing);
         throw reason;

@@ -50,6 +50,8 @@ const ADDRESS = /^(.*)\.([^(.]+)\(([^)]+)\)$/;
 export class OriginalEndpoint implements AsyncDisposable {
   /** How reverse streams to others ended: their status, or `dropped`. An original never recovers from 0. */
   readonly endings: string[] = [];
+  /** The names by which we were called in TLS. */
+  readonly serverNames = new Set<unknown>();
   /** Requests as they came in, by either way. */
   readonly requests: Request[] = [];
   /** Sessions of those who dialled us, or to whom we dialled to be called. */
@@ -213,6 +215,7 @@ export class OriginalEndpoint implements AsyncDisposable {
     const { session } = stream;
     if (!session) return;
     const names = pinnedNames(this.#directory, leafOf(session.socket as TLSSocket));
+    this.serverNames.add((session.socket as TLSSocket & { servername?: unknown }).servername);
     const messages = messagesOf(stream);
     const { value: first } = await messages.next();
     if (!first) return;

@@ -1,13 +1,17 @@
+import { execFile } from "node:child_process";
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { promisify } from "node:util";
 import { nanoid } from "nanoid";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Town } from "../../src/roles/dev/town.ts";
 import { addRecords, connected } from "../support/originals.ts";
+import { freePort } from "../support/redis.ts";
 import { eventually, foundTown, GATEWAY, settingsWithCertificates } from "../support/town.ts";
 import { until } from "../support/until.ts";
 import { type Entry, jsonDirectory, tlsOf } from "./original/certificates.ts";
@@ -17,7 +21,7 @@ import type { JsonObject } from "./original/messages.ts";
 
 const ROLES = ["sd-1", "public-proxy-1", "public-proxy-eps-1", "hd-1"];
 const PROXY = "public-proxy-1.ga";
-const METHODS = ["_ping", "_connectionRequest", "add", "text", "fails"];
+const METHODS = ["_ping", "_connectionRequest", "add", "text", "fails", "hangs"];
 const services = [
   {
     name: "everything",
@@ -38,6 +42,7 @@ const asked: JsonObject[] = [];
 
 const backend = ({ method, params, id }: { method: string; params: JsonObject; id: string }) => {
   if (method === "text") return "ok";
+  if (method === "hangs") return new Promise<never>(() => {});
   return { method, params, id };
 };
 
@@ -54,19 +59,38 @@ beforeAll(async () => {
   service.listen(0, "127.0.0.1");
   await once(service, "listening");
   settings = await settingsWithCertificates();
-  const address = { type: "grpc_server", settings: { address: "localhost:4444" } };
+  const at = (address: string) => [
+    { type: "grpc_client" },
+    { type: "grpc_server", settings: address === "" ? {} : { address } },
+  ];
+  const impostor = await readFile(join(settings.folder, "certs/op-2-alt.crt"));
+  const fingerprint = new X509Certificate(impostor).fingerprint256
+    .replaceAll(":", "")
+    .toLowerCase();
   await addRecords(settings.folder, [
     { name: "hd-1", section: "services", data: services },
     { name: "hd-2", section: "services", data: services },
     { name: "op-1", section: "services", data: services },
     { name: "op-1", section: "groups", data: ["health-departments"] },
-    { name: "op-1", section: "channels", data: [{ type: "grpc_client" }, address] },
+    { name: "op-1", section: "channels", data: at("localhost:4444") },
+    { name: "op-2", section: "groups", data: ["health-departments"] },
+    { name: "op-2", section: "channels", data: at("localhost:4445") },
+    // Another name that stands on op-2's certificates, and pins one that op-2 does not.
+    {
+      name: "*.op-2.local",
+      section: "certificates",
+      data: [{ fingerprint, key_usage: "encryption" }],
+    },
+    // Somebody whom nobody can dial, and who is no reason not to dial others.
+    { name: "demo-app", section: "groups", data: ["health-departments"] },
+    { name: "demo-app", section: "channels", data: at("") },
   ]);
   town = await foundTown(settings.folder);
   const file = join(town.settings("hd-1"), "001_default.yml");
   const { port } = service.address() as AddressInfo;
   const before = await readFile(file, "utf8");
-  await writeFile(file, before.replace(/http:\/\/localhost:\d+\//, `http://localhost:${port}/`));
+  const served = before.replace(/http:\/\/localhost:\d+\//, `http://localhost:${port}/`);
+  await writeFile(file, `call_timeout: 5\n${served}`);
   directory = jsonDirectory(town.directory);
   const known = { certs: town.certs, directory, backend };
   op1 = new OriginalEndpoint("op-1", known);
@@ -167,6 +191,47 @@ describe("our endpoint", () => {
       { error: { code: 403, message: "Permission denied for method 'unknown' and client 'op-1'" } },
       { result: { serverInfo: { name: "hd-1" } } },
     ]);
+  });
+
+  it("opens its stream again after an original has ended it with OK", async () => {
+    await until(() => op1.hasClient("hd-1"), "hd-1 keeps a reverse stream to op-1");
+    op1.hangUpOn("hd-1");
+    await until(() => !op1.hasClient("hd-1"), "the stream is over");
+    await until(() => op1.hasClient("hd-1"), "there is another");
+    const request = { method: "hd-1.text", id: "hd-1.text(again)", params: {} };
+    expect(await op1.ask("hd-1", request)).toMatchObject({ result: { _: "ok" } });
+  });
+
+  it("gives up a call that an original does not answer, and others have theirs meanwhile", async () => {
+    const hanging = fromHd1("op-1.hangs");
+    expect(await fromHd1("op-1.text")).toEqual({ result: "ok" });
+    expect(await hanging).toMatchObject({ error: { code: 500, data: { fault: "timeout" } } });
+    expect(await fromHd1("op-1.text")).toEqual({ result: "ok" });
+  });
+
+  it("refuses a server whose certificate is pinned, but for another name on it [grpc 3]", async () => {
+    const [cert, key] = await Promise.all(
+      ["crt", "key"].map((end) => readFile(join(town.certs, `op-2-alt.${end}`))),
+    );
+    const impostor = new OriginalEndpoint("op-2", {
+      certs: town.certs,
+      directory,
+      tls: { cert, key } as { cert: Buffer; key: Buffer },
+    });
+    await impostor.listen(town.port(4445));
+    expect(await fromHd1("op-2.text")).toMatchObject({
+      error: { code: 500, message: expect.stringContaining("pins no certificate") },
+    });
+    expect(impostor.requests).toEqual([]);
+    await impostor[Symbol.asyncDispose]();
+  });
+
+  it("refuses an original whose id permits one method and whose method is another", async () => {
+    const id = "hd-1.text(1)";
+    asked.length = 0;
+    const request = { operator: "hd-1", method: "hd-1.fails", id, params: {} };
+    await expect(op1.callThrough(proxy(), request)).rejects.toThrow(/do not agree/);
+    expect(asked).toEqual([]);
   });
 
   it("tells an original by code -100 what its broker could not do [grpc 7]", async () => {
@@ -279,6 +344,23 @@ describe("our proxy, with its endpoint", () => {
     expect(new Set(ids).size).toBe(ids.length);
   });
 
+  it("asks the newer of two streams of one original, and still does once the older is gone", async () => {
+    const newer = new OriginalEndpoint("hd-2", { certs: town.certs, directory, backend });
+    hd2.retire();
+    void newer.serveBy(proxy());
+    const call = async () => {
+      const to = { port: town.port(5544), tls: tlsOf(town.certs, PROXY), server_name: PROXY };
+      expect(await originalCall(to, { method: "hd-2.text" })).toMatchObject({ result: "ok" });
+      expect(newer.requests.length).toBeGreaterThan(0);
+    };
+    await eventually(10_000, call);
+    await hd2[Symbol.asyncDispose]();
+    const before = newer.requests.length;
+    await call();
+    expect(newer.requests.length).toBe(before + 1);
+    hd2 = newer;
+  });
+
   it("never ends a stream of an original with OK, not even when it stops [grpc 5]", async () => {
     const before = hd2.endings.length;
     await town.stop("public-proxy-eps-1");
@@ -288,5 +370,36 @@ describe("our proxy, with its endpoint", () => {
       expect(await throughProxy(op1, "hd-2", "text")).toMatchObject({ result: { _: "ok" } }),
     );
     expect(hd2.endings).not.toContain("0");
+  });
+});
+
+describe("our endpoint, when the directory says that an original has moved", () => {
+  it("calls it and keeps its stream to it there", async () => {
+    const there = await freePort();
+    const moved = new OriginalEndpoint("op-1", {
+      certs: town.certs,
+      directory,
+      backend: () => "moved",
+    });
+    await moved.listen(there);
+    const address = { type: "grpc_server", settings: { address: `localhost:${there}` } };
+    const created_at = "2026-01-03T00:00:00Z"; // the time that counts is when it is submitted
+    const record = {
+      name: "op-1",
+      section: "channels",
+      data: [{ type: "grpc_client" }, address],
+      created_at,
+    };
+    const file = join(town.folder, "moved.json");
+    await writeFile(file, JSON.stringify({ records: [record] }));
+    const env = { ...process.env, EPS_SETTINGS: town.settings("hd-1") };
+    const argv = ["dist/bin/eps.js", "sd", "submit-records", file];
+    await promisify(execFile)(process.execPath, argv, { env });
+    await eventually(10_000, async () =>
+      expect(await fromHd1("op-1.text")).toEqual({ result: "moved" }),
+    );
+    await until(() => moved.hasClient("hd-1"), "hd-1 keeps a reverse stream to it");
+    await until(() => !op1.hasClient("hd-1"), "and none to where it was");
+    await moved[Symbol.asyncDispose]();
   });
 });

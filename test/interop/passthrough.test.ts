@@ -73,12 +73,7 @@ describe("our public proxy, to an original private proxy", () => {
     await announceAtPublic(DOMAIN);
     answers.set(`${PRIVATE}.incomingConnection`, { message: "ok" });
     asked.length = 0;
-    const browser = connectTls({
-      host: "127.0.0.1",
-      port: town.port(4433),
-      servername: DOMAIN,
-      rejectUnauthorized: false,
-    });
+    const browser = browse(DOMAIN);
     await until(() => asked.length === 1, "the private proxy is told");
     const [{ method, params }] = asked as [(typeof asked)[0]];
     expect(method).toBe(`${PRIVATE}.incomingConnection`);
@@ -104,7 +99,7 @@ describe("our public proxy, to an original private proxy", () => {
     async (servername) => {
       await announceAtPublic(DOMAIN);
       asked.length = 0;
-      const browser = connectTls({ host: "127.0.0.1", port: town.port(4433), servername });
+      const browser = browse(servername);
       await once(browser, "error");
       expect(asked).toEqual([]);
     },
@@ -114,8 +109,7 @@ describe("our public proxy, to an original private proxy", () => {
     await announceAtPublic("Mixed.Internal-Server.local");
     asked.length = 0;
     const servername = "mixed.internal-server.local";
-    const browser = connectTls({ host: "127.0.0.1", port: town.port(4433), servername });
-    browser.on("error", () => {});
+    const browser = browse(servername);
     await until(() => asked.length === 1, "the private proxy is told");
     expect(asked[0]?.params["domain"]).toBe("Mixed.Internal-Server.local");
     browser.destroy();
@@ -172,6 +166,17 @@ describe("our private proxy, to an original public proxy", () => {
     ]);
   });
 
+  it("tells whoever asked what an original thinks of an announcement", async () => {
+    const domain = "taken.internal-server.local";
+    answers.set(`${PUBLIC}.announceConnections`, [{ code: 409, message: "already taken" }]);
+    const wish = { domain, proxy: PUBLIC, expires_at: null, _client: client("hd-1") };
+    expect(await callPrivate("announceConnection", wish)).toMatchObject({
+      status: 400,
+      error: { code: 409, message: expect.stringContaining("already taken") },
+    });
+    answers.set(`${PUBLIC}.announceConnections`, [null]);
+  });
+
   it("fetches a client that waits there, with the token in one piece and before all else [p2p 1]", async () => {
     const waiting: Socket[] = [];
     const reads: Buffer[] = [];
@@ -210,6 +215,12 @@ describe("our private proxy, to an original public proxy", () => {
     door.close();
   });
 });
+
+/** A TLS client of the public proxy, from anywhere. */
+function browse(servername: string): TLSSocket {
+  const where = { host: "127.0.0.1", port: town.port(4433), servername };
+  return connectTls({ ...where, rejectUnauthorized: false }).on("error", () => {});
+}
 
 /** Plays a TLS server on a socket that was dialled. */
 function serveTls(socket: Socket): TLSSocket {

@@ -204,6 +204,16 @@ export class OriginalEndpoint implements AsyncDisposable {
     return await asked;
   }
 
+  /** Ends the reverse stream of an operator with OK, as nobody should. */
+  hangUpOn(operator: string): void {
+    this.#clients.get(operator)?.stream.end();
+  }
+
+  /** Opens no reverse stream again; those there are stay. */
+  retire(): void {
+    this.#closed = true;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     for (const session of [...this.sessions, ...this.#outgoing]) session.destroy();
@@ -226,6 +236,7 @@ export class OriginalEndpoint implements AsyncDisposable {
       this.#clients.set(name, { stream, session, answers: messages });
       stream.on("close", () => this.#clients.delete(name)); // also if a newer one took its place
       stream.respond(HEADERS, { waitForTrailers: true });
+      stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
       return;
     }
     if (path !== "/EPS/Call") throw new Error(`unknown method ${path}`);

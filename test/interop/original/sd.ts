@@ -144,3 +144,10 @@ export function normalised(section: string, element: Json): JsonObject {
     settings: settings ?? {},
   };
 }
+
+/** Nanoseconds since 1970 of a time in RFC 3339, of which `Date` would keep milliseconds. */
+export function nanoseconds(time: string): bigint {
+  const [, whole = "", fraction = "", zone = ""] =
+    /^([^.]*?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(time) ?? [];
+  return BigInt(Date.parse(whole + zone)) * 1_000_000n + BigInt(fraction.padEnd(9, "0"));
+}

@@ -1,3 +1,5 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Town } from "../../src/roles/dev/town.ts";
 import { addRecords } from "../support/originals.ts";
@@ -30,6 +32,9 @@ beforeAll(async () => {
     { name: "op-2", section: "preferences", data: [{ service: "proxy", settings: { a: 1 } }] },
   ]);
   town = await foundTown(settings.folder);
+  // An original client has a connection for each call, and all of them come from one address here.
+  const file = join(town.settings("sd-1"), "001_default.yml");
+  await writeFile(file, (await readFile(file, "utf8")).replace("limit: 10\n", "limit: 1000\n"));
   await town.start("sd-1");
   await town.setUp();
   records = (await call("getRecords", { after: "" })).result as unknown as Signed[];

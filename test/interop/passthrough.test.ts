@@ -148,6 +148,13 @@ describe("our public proxy, to an original endpoint", () => {
       status: 400,
       error: { code: 1, message: "no channel can deliver this request" },
     });
+    // Nobody will come, so the token that was sent is good for nothing.
+    const { token } = asked.at(-1)?.params ?? {};
+    const socket = await dialFreely(town.port(9999));
+    const ear = new Ear(socket);
+    socket.write(Buffer.from(String(token), "base64"));
+    await ear.hearsTheEnd();
+    socket.destroy();
   });
 });
 

@@ -43,7 +43,7 @@ function ping({ self, version, directory }: Dependencies): InternalMethod {
 const Query = z.object({
   group: z.string().nullish(),
   operator: z.string().nullish(),
-  channels: z.unknown(),
+  channels: z.unknown().optional(),
 });
 
 function directoryQuery({ directory }: Dependencies): InternalMethod {

@@ -160,7 +160,7 @@ describe.each(doors)("the $name door", ({ open: openDoor, hello_size }) => {
     expect(admitted).toEqual([]);
   });
 
-  it("leaves no deadline on a leg that it admitted", async () => {
+  it("leaves no deadline on a leg that it admitted [p2p 5]", async () => {
     const { admission, knock } = await open({ hello_timeout_ms: SHORT_MS });
     const stranger = await knock();
     stranger.write(randomBytes(hello_size));

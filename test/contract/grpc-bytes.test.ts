@@ -14,6 +14,7 @@ import { silent } from "../../src/core/log.ts";
 import { listen } from "../../src/net/listen.ts";
 import { connectTls, readTls } from "../../src/net/tls.ts";
 import { GrpcConnection } from "../../src/rpc/grpc/client.ts";
+import { KEEPALIVE, MESSAGE_MAX } from "../../src/rpc/grpc/limits.ts";
 import { toWire, type WireRequest, type WireResponse } from "../../src/rpc/grpc/messages.ts";
 import { openGrpcServer, type ReverseStream } from "../../src/rpc/grpc/server.ts";
 import { fromStruct, toStruct } from "../../src/wire/struct.ts";
@@ -96,7 +97,7 @@ describe("the bytes of gRPC", () => {
     return { bytes: Buffer.concat(chunks), status: trailers["grpc-status"], trailers };
   }
 
-  it("are those of the original for a call and its answer", async () => {
+  it("are those of the original for a call and its answer [grpc 1]", async () => {
     const seen: WireRequest[] = [];
     const session = await rawClient({
       call: async (request) => {
@@ -120,7 +121,7 @@ describe("the bytes of gRPC", () => {
     expect(fromStruct(seen[0]?.params)).toEqual(PLAIN);
   });
 
-  it("are those of the original for an error answer", async () => {
+  it("are those of the original for an error answer [grpc 1]", async () => {
     const session = await rawClient({
       call: async ({ id }) => toWire(id, { error: { code: 403, message: "no", data: "because" } }),
     });
@@ -143,7 +144,7 @@ describe("the bytes of gRPC", () => {
     expect((await answerTo(stream)).bytes).toEqual(framed(field(1, "x.y(1)")));
   });
 
-  it("say UNKNOWN when a call fails, and UNIMPLEMENTED for another service", async () => {
+  it("say UNKNOWN when a call fails, and UNIMPLEMENTED for another service [grpc 7]", async () => {
     const session = await rawClient({
       call: async () => {
         throw new Fault("not_found", "no such operator");
@@ -161,7 +162,7 @@ describe("the bytes of gRPC", () => {
     expect((await answerTo(other)).status).toBe("12");
   });
 
-  it("are refused when they are more than 4 MiB", async () => {
+  it("are refused when they are more than 4 MiB [grpc 6]", async () => {
     let called = false;
     const session = await rawClient({
       call: async ({ id }) => {
@@ -174,6 +175,12 @@ describe("the bytes of gRPC", () => {
     stream.end(framed(field(3, "x".repeat(4 * 1024 ** 2))));
     expect((await answerTo(stream)).status).toBe("8");
     expect(called).toBe(false);
+  });
+
+  it("are kept company by pings that originals tolerate, and dead peers found out in time [grpc 6]", () => {
+    expect(KEEPALIVE["grpc.keepalive_time_ms"]).toBeGreaterThan(15_000);
+    expect(KEEPALIVE["grpc.keepalive_timeout_ms"]).toBeLessThanOrEqual(30_000);
+    expect(MESSAGE_MAX).toBe(4_194_304);
   });
 
   it("are refused when they nest without end, and the server goes on", async () => {
@@ -192,7 +199,7 @@ describe("the bytes of gRPC", () => {
     expect((await answerTo(honest)).status).toBe("0");
   });
 
-  it("are read from an announcement of the original, and answered with requests", async () => {
+  it("are read from an announcement of the original, and answered with requests [grpc 5]", async () => {
     const heard: WireResponse[] = [];
     const session = await rawClient({
       reverse: (stream) => {
@@ -268,7 +275,7 @@ describe("the bytes of gRPC", () => {
       clientName: "hd-1",
     };
 
-    it("are those of the original for a call", async () => {
+    it("are those of the original for a call [grpc 1]", async () => {
       let path: string | undefined;
       let authorityHeader: string | undefined;
       let timeout: unknown = "unseen";
@@ -295,7 +302,7 @@ describe("the bytes of gRPC", () => {
       expect(fromStruct(response.result)).toEqual({});
     });
 
-    it("may be at most 4 MiB when they come back", async () => {
+    it("may be at most 4 MiB when they come back [grpc 6]", async () => {
       const connection = await rawServer((stream) => {
         stream.resume();
         stream.on("end", () => respond(stream, framed(field(1, "x".repeat(4 * 1024 ** 2)))));
@@ -305,7 +312,7 @@ describe("the bytes of gRPC", () => {
       });
     });
 
-    it("are those of the original for an announcement and for answers", async () => {
+    it("are those of the original for an announcement and for answers [grpc 5]", async () => {
       const said: Buffer[] = [];
       let path: string | undefined;
       const connection = await rawServer((stream, headers) => {

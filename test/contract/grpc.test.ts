@@ -232,7 +232,7 @@ describe("gRPC", () => {
     server.accept(socket);
   }
 
-  it("refuses a server of another name", async () => {
+  it("refuses a server of another name [grpc 3]", async () => {
     const { port } = await serve();
     const connection = connect(port, { name: "hd-3" });
     const message = expect.stringContaining("no TLS with hd-3");

@@ -26,7 +26,7 @@ describe("the JSON-RPC server", () => {
   describe("for web pages", () => {
     const cors = {
       allowed_hosts: ["^https://ok\\.example$"],
-      allowed_headers: ["X-Own"],
+      allowed_headers: ["X-Own", "Content-Type"], // the second is asked for as well, and told once
       allowed_methods: ["POST" as const, "OPTIONS" as const],
     };
     const headers = {

@@ -34,12 +34,15 @@ describe("the JSON-RPC server", () => {
     },
   );
 
-  it.each([{}, { id: null }, { id: "" }])("answers a call with %j for an id", async (id) => {
-    const { port } = await open();
-    const { status, json } = await send(port, call(id));
-    expect(status).toBe(200);
-    expect(json["result"]).toMatchObject({ method: "hd-2.add" });
-  });
+  it.each([{}, { id: null }, { id: "" }])(
+    "answers a call with %j for an id [jsonrpc 1]",
+    async (id) => {
+      const { port } = await open();
+      const { status, json } = await send(port, call(id));
+      expect(status).toBe(200);
+      expect(json["result"]).toMatchObject({ method: "hd-2.add" });
+    },
+  );
 
   it("answers an error with 400, and with 500 if it is the server's own", async () => {
     const { port } = await open({}, async ({ method }) => {

@@ -48,7 +48,7 @@ const pingFrom = (role: keyof typeof GATEWAY, whom: string) =>
   town.call({ role, port: GATEWAY[role] }, { method: `${whom}._ping` });
 
 describe("an endpoint", () => {
-  it("is refused with a certificate of its own name that the directory does not pin", async () => {
+  it("is refused with a certificate of its own name that the directory does not pin [grpc 3]", async () => {
     await withSettings("hd-1", showing("hd-1-alt"), async () => {
       expect(await pingFrom("hd-1", "hd-2")).toMatchObject({
         error: { code: 500, message: expect.stringContaining("no matching client") },
@@ -64,7 +64,7 @@ describe("an endpoint", () => {
     });
   });
 
-  it("refuses a callee whose certificate the directory does not pin", async () => {
+  it("refuses a callee whose certificate the directory does not pin [grpc 3]", async () => {
     const alt = (text: string): string =>
       text.replace(/grpc_server[\s\S]*?(?=\n {2}- |\n\S|$)/, (channel) =>
         channel.replaceAll(/hd-2\.(crt|key)/g, "hd-2-alt.$1"),

@@ -57,7 +57,7 @@ describe("a ping from hd-1 to hd-2, whom only the proxy can see", () => {
     });
   });
 
-  it("uses the same circuit after ten idle seconds", { timeout: 30_000 }, async () => {
+  it("uses the same circuit after ten idle seconds [p2p 5]", { timeout: 30_000 }, async () => {
     await ping();
     const opened = circuitsOpened().length;
     await new Promise((resolve) => setTimeout(resolve, 10_000));

@@ -24,13 +24,13 @@ export type Redis = {
   clear(): Promise<void>;
 };
 
-/** Forgets everything when it stops, unless its configuration says otherwise. */
+/** Forgets everything when it stops, unless its configuration says otherwise. On a free port if none is given. */
 export async function startRedis(
   config: string[] = ['save ""'],
-  { sentinel = false } = {},
+  { sentinel = false, at }: { sentinel?: boolean; at?: number } = {},
 ): Promise<Redis> {
   const folder = await mkdtemp(join(tmpdir(), "redis-"));
-  const port = await freePort();
+  const port = at ?? (await freePort());
   const file = join(folder, "redis.conf");
   const lines = ["bind 127.0.0.1", `port ${port}`, `dir ${folder}`, ...config];
   await writeFile(file, `${lines.join("\n")}\n`);

@@ -11,7 +11,7 @@ import type { JsonObject } from "../../wire/json.ts";
 import { type LogLine, Program } from "./processes.ts";
 
 const READY_MS = 20_000;
-const ADDRESS = /\blocalhost:(\d{2,5})\b/g;
+const PORT = /(?<=\b(?:localhost|127\.0\.0\.1):)\d{2,5}\b/g;
 
 /** Which program plays a role, and by which variable it finds its settings. */
 function programOf(role: string): { argv: string[]; variable: string } {
@@ -182,20 +182,17 @@ export class Town implements AsyncDisposable {
   }
 }
 
-/** Replaces every `localhost:port` in the settings by one that nobody uses, the same for the same. */
+/** Replaces every port of this machine in the settings by one that nobody uses, the same for the same. */
 export async function moveToFreePorts(folder: string): Promise<Map<string, number>> {
   const files = (await readdir(folder, { recursive: true }))
     .filter((file) => /\.(yml|json)$/.test(file))
     .map((file) => join(folder, file));
   const texts = await Promise.all(files.map((file) => readFile(file, "utf8")));
-  const documented = new Set(
-    texts.flatMap((text) => [...text.matchAll(ADDRESS)].map(([, p]) => p ?? "")),
-  );
+  const documented = new Set(texts.flatMap((text) => text.match(PORT) ?? []));
   const free = await freePorts(documented.size);
   const ports = new Map([...documented].map((port, index) => [port, free[index] ?? 0]));
   for (const [index, file] of files.entries()) {
-    const moved = texts[index]?.replace(ADDRESS, (_, port) => `localhost:${ports.get(port)}`) ?? "";
-    await writeFile(file, moved);
+    await writeFile(file, texts[index]?.replace(PORT, (port) => `${ports.get(port)}`) ?? "");
   }
   return ports;
 }

@@ -8,6 +8,7 @@ import { instant } from "../../wire/timestamp.ts";
 
 /** "Send this domain to me until then." */
 export type Announcement = {
+  /** As it was announced: originals know it again only by the same letters. We do whatever their case. */
   readonly domain: string;
   /** A public proxy keeps who announced it (an operator), a private one where it did (a proxy). */
   readonly party: string;
@@ -59,7 +60,7 @@ export class Announcements {
 
   /** Who gets this domain now. */
   find(domain: string): Announcement | undefined {
-    return this.list().find((each) => each.domain === domain.toLowerCase());
+    return this.list().find((each) => isSame(each.domain, domain));
   }
 
   /**
@@ -67,9 +68,7 @@ export class Announcements {
    * True if anything changed. Throws `conflict` when somebody else has the domain.
    */
   announce(wish: Announcement): Promise<boolean> {
-    const mine = this.#turn.then(() =>
-      this.#announce({ ...wish, domain: wish.domain.toLowerCase() }),
-    );
+    const mine = this.#turn.then(() => this.#announce(wish));
     this.#turn = mine.catch(() => {});
     return mine;
   }
@@ -80,7 +79,7 @@ export class Announcements {
       throw new Fault("conflict", "already taken");
     }
     const known = this.#all.get(this.#key(wish));
-    if (known && known.expires_at === wish.expires_at) return false;
+    if (known?.domain === wish.domain && known.expires_at === wish.expires_at) return false;
     if (!known && !inForce(wish)) return false;
     if (!known && this.#all.size >= ANNOUNCEMENTS_MAX) {
       throw new Fault("overloaded", `there are ${ANNOUNCEMENTS_MAX} announcements already`);
@@ -102,7 +101,7 @@ export class Announcements {
   }
 
   #key({ domain, party }: Announcement): string {
-    return `${domain} ${party}`;
+    return `${domain.toLowerCase()} ${party}`;
   }
 
   #parse(data: Buffer): Announcement | undefined {
@@ -112,7 +111,7 @@ export class Announcements {
         domain,
         expires_at,
       } = Stored.parse(JSON.parse(data.toString("utf8")));
-      return party ? { domain: domain.toLowerCase(), party, expires_at } : undefined;
+      return party ? { domain, party, expires_at } : undefined;
     } catch {
       return undefined;
     }
@@ -131,6 +130,11 @@ const Stored = z.object({
   operator: z.string().optional(),
   proxy: z.string().optional(),
 });
+
+/** Names of servers have no case (RFC 4343). */
+export function isSame(domain: string, other: string): boolean {
+  return domain.toLowerCase() === other.toLowerCase();
+}
 
 function inForce({ expires_at }: Announcement): boolean {
   return expires_at === null || instant(expires_at) > BigInt(Date.now()) * 1_000_000n;

@@ -9,7 +9,7 @@ import type { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { type MethodTable, method } from "../../rpc/methods.ts";
 import { Declined } from "../../wire/answer.ts";
 import type { Json } from "../../wire/json.ts";
-import { type Announcement, type Announcements, PRIVATE } from "./announcements.ts";
+import { type Announcement, type Announcements, isSame, PRIVATE } from "./announcements.ts";
 import { mayAnnounce } from "./authorisation.ts";
 import { Client, Domain, ExpiresAt } from "./client.ts";
 import type { Target, Visit } from "./targets.ts";
@@ -113,7 +113,8 @@ export class PrivateBroker {
   async #pass({ domain, party, expires_at }: Announcement, signal: AbortSignal): Promise<void> {
     const call = {
       method: `${party}.announceConnections`,
-      params: { connections: [{ expires_at, proxy: party, domain }] },
+      // An original public proxy looks for the letters that clients send, and those are small.
+      params: { connections: [{ expires_at, proxy: party, domain: domain.toLowerCase() }] },
     };
     const answer = await this.#deps.eps.call(call, { signal });
     if ("error" in answer) throw new Declined(answer.error);
@@ -133,7 +134,7 @@ export class PrivateBroker {
     const { announcements } = this.#deps;
     const known = announcements
       .list()
-      .some((each) => each.domain === domain.toLowerCase() && each.party === _client.name);
+      .some((each) => isSame(each.domain, domain) && each.party === _client.name);
     if (!known) throw new Fault("not_found", "no matching connection found");
     if (token.length !== TOKEN_SIZE) throw new Fault("malformed", "a token has 32 bytes");
     void this.#fetch({ domain, request }, endpoint, token);

@@ -64,18 +64,19 @@ export class PublicBroker {
   /** Brings a TLS client together with whoever announced the name it asks for (eps-protocol 7.4). */
   async passThrough(domain: string, leg: Leg, signal: AbortSignal): Promise<void> {
     const { pairs, announcements, endpoint, events } = this.#deps;
-    const operator = announcements.find(domain)?.party;
-    if (operator === undefined) {
+    const announcement = announcements.find(domain);
+    if (!announcement) {
       events.turnedAway("sni", "unknown", { domain });
       return refuse(leg, "unrecognized_name");
     }
+    const { party: operator, domain: announced } = announcement;
     try {
       const request = nanoid(REQUEST_ID_SIZE);
       const pairing = pairs.expect({ caller: domain, callee: operator, request });
       pairs.seat(pairing.tokens.caller, leg);
       try {
         const token = text(pairing.tokens.callee);
-        const incoming = { domain, token, endpoint };
+        const incoming = { domain: announced, token, endpoint };
         await this.#tell(`${operator}.incomingConnection`, incoming, { request, signal });
       } catch (reason) {
         pairs.forget(pairing);

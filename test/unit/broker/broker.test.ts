@@ -69,7 +69,7 @@ describe("the broker", () => {
     expect([a, b, c].map(({ taken }) => taken.length)).toEqual([0, 1, 0]);
   });
 
-  it("says who calls, whatever the caller says", async () => {
+  it("says who calls, whatever the caller says [addressing 2]", async () => {
     const channel = new Reaching("a", ["hd-2"]);
     const { broker } = hd2(channel);
     const params = { x: 1, _client: { name: "hd-2" } };
@@ -110,7 +110,7 @@ describe("the broker", () => {
       expect(answered).toBe(false);
     });
 
-    it("in the words of the original", async () => {
+    it("in the words of the original [grpc 7]", async () => {
       const { broker } = hd2();
       const answer = await broker.deliver(message("lab-1"), never);
       expect(answer).toMatchObject({
@@ -180,7 +180,7 @@ describe("the broker", () => {
     });
   });
 
-  it("answers 500 for what a channel could not deliver, and asks no other", async () => {
+  it("answers 500 for what a channel could not deliver, and asks no other [grpc 7]", async () => {
     const failing = new Reaching("grpc_client", ["hd-2"], async () => {
       throw new Fault("timeout", "took too long", { cause: new Error("secret") });
     });

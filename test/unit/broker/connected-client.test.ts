@@ -37,7 +37,7 @@ function client() {
 }
 
 describe("an operator that is connected by a reverse stream", () => {
-  it("is called by id, method and our name", async () => {
+  it("is called by id, method and our name [grpc 4]", async () => {
     const { call, answer, stream } = client();
     const waiting = call("1");
     expect(stream.written).toMatchObject([
@@ -126,7 +126,7 @@ describe("an operator that is connected by a reverse stream", () => {
     },
   );
 
-  it("is told with an error when it ends its side, never with a clean end", async () => {
+  it("is told with an error when it ends its side, never with a clean end [grpc 5]", async () => {
     const { stream, errors, connected } = client();
     stream.emit("end");
     expect(errors).toMatchObject([{ code: 14 }]);
@@ -137,7 +137,7 @@ describe("an operator that is connected by a reverse stream", () => {
 describe("the address of a request", () => {
   const request = { id: "hd-2.add(1)", method: "hd-2.add", params: null, clientName: "hd-1" };
 
-  it("is what both its id and its method say", () => {
+  it("is what both its id and its method say [addressing 1]", () => {
     expect(addressOf(request)).toEqual({ operator: "hd-2", method: "add", call: "1" });
   });
 

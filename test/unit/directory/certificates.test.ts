@@ -370,7 +370,7 @@ describe("the certificate zoo", () => {
     return spawnSync("openssl", args, { cwd: folder }).status === 0;
   }
 
-  it.each(ZOO)("judges $what", async ({ make, refused, oracle }) => {
+  it.each(ZOO)("judges $what [directory 4]", async ({ make, refused, oracle }) => {
     const { roots, intermediates = [], signer } = await make();
     const judgement = trusting(roots, intermediates).signer(signer.pem);
     if (refused) await expect(judgement).rejects.toThrow(refused);

@@ -24,7 +24,7 @@ describe("the chain that the original program made", () => {
     return Chain.empty(trust).extend([CHAIN[0], second]);
   };
 
-  it("has the hashes, digests and fingerprint written down", () => {
+  it("has the hashes, digests and fingerprint written down [directory 2]", () => {
     for (const [index, signed] of CHAIN.entries()) {
       expect(structuredHash(signed.record).toString("hex")).toBe(signed.hash);
       expect(digestOf(signed).toString("hex")).toBe(DIGESTS[index]);
@@ -39,7 +39,7 @@ describe("the chain that the original program made", () => {
     });
   });
 
-  it("is believed", async () => {
+  it("is believed [directory 2]", async () => {
     const chain = await Chain.empty(trust).extend(CHAIN);
     expect(chain.records).toEqual(CHAIN);
     expect(chain.entries.get("hd-1")?.settings[0]?.settings).toHaveProperty("limit", 10);
@@ -142,7 +142,7 @@ describe("a chain", () => {
     await chain.append(pen.write(admin, "hd-1", "groups", []));
   });
 
-  it("takes records from administrators only", () =>
+  it("takes records from administrators only [directory 4]", () =>
     expect(
       Chain.empty(trust).append(new Pen().write(nobody, "hd-3", "preferences", [])),
     ).rejects.toMatchObject({

@@ -20,7 +20,7 @@ const entryOf = (...records: AppliedRecord[]): Entry =>
   fold(new Map(), records).get("hd-1") ?? emptyEntry("nobody");
 
 describe("an entry", () => {
-  it("has the original's keys, in its order, and its nulls", () => {
+  it("has the original's keys, in its order, and its nulls [directory 5]", () => {
     const method = {
       name: "m",
       parameters: [{ name: "p" }, { name: "q", validators: [{ type: "v" }] }],
@@ -76,7 +76,7 @@ describe("an entry", () => {
     expect([...after.keys()]).toEqual(["hd-1", "hd-2"]);
   });
 
-  it("travels without its records, and with preferences that original proxies accept", () => {
+  it("travels without its records, and with preferences that original proxies accept [addressing 2]", () => {
     const entry = entryOf(
       applied("preferences", [{ service: "locations", settings: { colour: "red" } }]),
     );

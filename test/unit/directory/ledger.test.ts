@@ -40,7 +40,7 @@ describe("a ledger read from a store", () => {
     expect([ledger.entries(), skipped]).toEqual([[], []]);
   });
 
-  it("has the chain, whatever the order of the store", async () => {
+  it("has the chain, whatever the order of the store [directory 3]", async () => {
     const { records } = town();
     const { ledger, skipped } = await open(records.toReversed());
     expect(hashes(ledger.records)).toEqual(hashes(records));
@@ -50,7 +50,7 @@ describe("a ledger read from a store", () => {
     expect(skipped).toEqual([]);
   });
 
-  it("tells what comes after a hash, and everything after an unknown one", async () => {
+  it("tells what comes after a hash, and everything after an unknown one [directory 3]", async () => {
     const { records } = town();
     const { ledger } = await open(records);
     expect(hashes(ledger.after(records[0]?.hash ?? ""))).toEqual(hashes(records.slice(1)));
@@ -232,7 +232,7 @@ describe("a proposal", () => {
     await refused(batch, "forbidden", /^record 1 \(certificates of hd-1\): .* pins for hd-1/);
   });
 
-  it("may not begin anew with a root that is not younger", async () => {
+  it("may not begin anew with a root that is not younger [directory 3]", async () => {
     const created_at = records[0]?.record.created_at;
     const old = new Pen().write(admin, "a", "groups", [], created_at);
     await refused([old], "conflict", /created_at is not later than that of the present root/);

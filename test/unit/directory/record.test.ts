@@ -80,14 +80,14 @@ const VECTORS: Array<[record: object, r: string, d0: string, d1: string]> = [
 ];
 
 describe("a record in its normal form", () => {
-  it.each(VECTORS)("hashes as the original's: %j", (value, r, d0, d1) => {
+  it.each(VECTORS)("hashes as the original's: %j [directory 1]", (value, r, d0, d1) => {
     const record = normalise(ChangeRecord, value, "it");
     expect(hash(record)).toBe(r);
     expect(digestOf({ hash: r, parent_hash: "", record }).toString("hex")).toBe(d0);
     expect(digestOf({ hash: r, parent_hash: PARENT, record }).toString("hex")).toBe(d1);
   });
 
-  it("has no keys that the original drops", () => {
+  it("has no keys that the original drops [directory 1]", () => {
     const channel = { type: "stdout", settings: {}, params: 1 };
     expect(change("channels", [channel], { colour: "red" })).toEqual({
       name: "hd-1",

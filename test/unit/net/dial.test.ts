@@ -21,7 +21,7 @@ describe("dialling", () => {
     return opened;
   }
 
-  it.each(["127.0.0.1", "localhost"])("reaches who listens on %s", async (host) => {
+  it.each(["127.0.0.1", "localhost"])("reaches who listens on %s [jsonrpc 4]", async (host) => {
     const { port } = await listener();
     const socket = await dial(`${host}:${port}`, never);
     closers.push(() => socket.destroy());

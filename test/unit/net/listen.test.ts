@@ -119,7 +119,7 @@ describe("a listener", () => {
     ["localhost:1", { host: "127.0.0.1", port: 1 }],
     [":2", { port: 2 }],
     ["[::1]:3", { host: "::1", port: 3 }],
-  ])("takes %s for what the original takes it", (bind, options) => {
+  ])("takes %s for what the original takes it [jsonrpc 4]", (bind, options) => {
     expect(bindOptions(bind)).toEqual(options);
   });
 });

@@ -55,7 +55,7 @@ async function leaf(subject: string, names: JsonGeneralNames) {
 }
 
 describe("the leaf of a TLS connection", () => {
-  it("has the common name and then the DNS names, in order", async () => {
+  it("has the common name and then the DNS names, in order [grpc 3]", async () => {
     const names = await leaf("CN=hd-1", [
       { type: "dns", value: "b.example" },
       { type: "url", value: "iris-name://hd-9" },
@@ -65,7 +65,7 @@ describe("the leaf of a TLS connection", () => {
     expect(names?.names).toEqual(["hd-1", "b.example", "a.example"]);
   });
 
-  it("has the fingerprint of the DER form", async () => {
+  it("has the fingerprint of the DER form [grpc 3]", async () => {
     const { certificate, key } = await selfSigned("CN=hd-1", []);
     const fingerprint = createHash("sha256").update(Buffer.from(certificate.rawData)).digest("hex");
     const peer = await received(certificate, key);

@@ -65,13 +65,13 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true }));
 
 describe("the bytes in the file", () => {
-  it("are those of the original, read", async () => {
+  it("are those of the original, read [stores 1]", async () => {
     await writeFile(filename, VECTOR);
     await using store = await open();
     expect(await store.read()).toEqual([VECTOR_ENTRY]);
   });
 
-  it("are those of the original, written", () => {
+  it("are those of the original, written [stores 1]", () => {
     expect(toChunks(encodeEntry(VECTOR_ENTRY), Buffer.from("ABCDEFGHIJKLMNOP"))).toEqual(VECTOR);
   });
 

@@ -35,7 +35,7 @@ afterEach(async () => {
 });
 
 describeWith(["redis-server"], "the list in redis", () => {
-  it("holds the bytes of the original, written", async () => {
+  it("holds the bytes of the original, written [stores 2]", async () => {
     const redis = await start();
     await using store = await openStoreAt(redis.address);
     await store.append([VECTOR_ENTRY]);
@@ -51,7 +51,7 @@ describeWith(["redis-server"], "the list in redis", () => {
     );
   });
 
-  it("holds the bytes of the original, read, before and after it was opened", async () => {
+  it("holds the bytes of the original, read, before and after it was opened [stores 2]", async () => {
     const redis = await start();
     await redis.say("RPUSH", "entries", VECTOR);
     await using store = await openStoreAt(redis.address);

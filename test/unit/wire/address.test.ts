@@ -52,7 +52,7 @@ describe("an address", () => {
     );
   });
 
-  it("is read as the original's regular expression reads it", () => {
+  it("is read as the original's regular expression reads it [addressing 1]", () => {
     const pieces = fc.array(fc.constantFrom(".", "(", ")", "\n", "a", "b"), { maxLength: 14 });
     const almost = pieces.map((parts) => `${parts.join("")})`);
     fc.assert(
@@ -89,7 +89,7 @@ describe("a method with its operator", () => {
 });
 
 describe("a call id", () => {
-  it("may stand between the brackets exactly if it is read back from there", () => {
+  it("may stand between the brackets exactly if it is read back from there [addressing 1]", () => {
     const tricky = fc.array(fc.constantFrom(".", "(", ")", "\n", "a"), { maxLength: 8 });
     const text = fc.oneof(
       fc.string(),

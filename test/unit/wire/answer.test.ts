@@ -17,7 +17,7 @@ describe("a result on its way through gRPC", () => {
       { _: 1, a: 2 },
       { _: 1, a: 2 },
     ],
-  ])("is wrapped: %j as %j", (value, wrapped) => {
+  ])("is wrapped: %j as %j [addressing 3]", (value, wrapped) => {
     expect(wrap(value as Json)).toEqual(wrapped);
     expect(unwrap(wrapped as Json)).toEqual(value);
   });

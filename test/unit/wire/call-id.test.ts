@@ -18,7 +18,7 @@ describe("the text of a call id", () => {
     [`n:${"1".repeat(32)}`, `nn:${"1".repeat(32)}`],
     [`n:${"1".repeat(33)}`, `n:${"1".repeat(33)}`],
     ["", ""],
-  ])("is for %j: %s", (id, text) => {
+  ])("is for %j: %s [jsonrpc 1]", (id, text) => {
     expect(callIdText(id)).toBe(text);
   });
 

@@ -31,7 +31,7 @@ const SEVENTH = `
   737472696e676d6170 737472696e6762 737472696e676d6170 737472696e6765`;
 
 describe("the structured hash", () => {
-  it.each(VECTORS)("of %s is the original's", (value, expected) => {
+  it.each(VECTORS)("of %s is the original's [directory 1]", (value, expected) => {
     expect(hash(JSON.parse(value))).toBe(expected);
   });
 

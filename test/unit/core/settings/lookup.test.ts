@@ -5,7 +5,7 @@ import { loadSettings } from "../../../../src/core/settings/load.ts";
 import { load, problems, read } from "./folder.ts";
 
 describe("looking for settings", () => {
-  it("takes the .yml and .json files of a folder in the order of their names", async () => {
+  it("takes the .yml and .json files of a folder in the order of their names [settings 1]", async () => {
     const files = {
       "002.json": '{"who": "second", "json": true}',
       "001.yml": "who: first\nyml: true",
@@ -55,7 +55,7 @@ describe("looking for settings", () => {
     ]);
   });
 
-  it("refuses a file that is neither .yml nor .json", async () => {
+  it("refuses a file that is neither .yml nor .json [settings 1]", async () => {
     expect(await problems({ "a.yaml": "a: 1" }, { items: ["a.yaml"] })).toEqual([
       "~/a.yaml: a settings file must end in .yml or .json",
     ]);

@@ -99,7 +99,7 @@ describe("merging", () => {
     expect(await read(files)).toEqual({ a: 1, b: { c: [{ d: 2 }] } });
   });
 
-  it("lets channels of several folders add up", async () => {
+  it("lets channels of several folders add up [settings 1]", async () => {
     const files = {
       "base/1.yml": "channels: [{name: one}]\nname: base",
       "mine/1.yml": "channels: [{name: two}]\nname: mine",

@@ -17,7 +17,7 @@ describe("an optional setting", () => {
   const schema = z.strictObject({ a: defaultTo(5, z.number()), b: optional(z.string()) });
 
   it.each([{}, { a: null, b: null }, { a: "", b: "" }])(
-    "is as good as missing in %j",
+    "is as good as missing in %j [settings 1]",
     (settings) => {
       expect(schema.parse(settings)).toEqual({ a: 5 });
     },

@@ -56,7 +56,7 @@ describe("variables", () => {
     ]);
   });
 
-  it("include where the file is, without the first slash", async () => {
+  it("include where the file is, without the first slash [settings 1]", async () => {
     const dir = literal("DIR", "string", "mine");
     await using folder = await Folder.with({
       "sub/1.yml": `vars:\n${dir}path: $PATH\ndir: $DIR\ncert: /$DIR/../c.crt\n`,

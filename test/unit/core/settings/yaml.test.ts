@@ -20,7 +20,7 @@ describe("a YAML file", () => {
     ["localhost:4444", "localhost:4444"],
     ["[::1]:80", undefined],
     ["!!str 12", "12"],
-  ])("means by %s what the original means", async (written, meant) => {
+  ])("means by %s what the original means [settings 1]", async (written, meant) => {
     if (written.startsWith("[")) {
       expect((await problems({ "1.yml": `a: ${written}` }))[0]).toMatch(
         /^~\/1\.yml:1:\d+: not valid YAML/,

@@ -36,10 +36,12 @@ const wish = (domain: string, party: string, expires_at: string | null = null) =
 });
 
 describe("the announcements of a public proxy", () => {
-  it("give a domain to whoever announced it, whatever its case", async () => {
+  it("give a domain to whoever announced it, whatever its case [p2p 6]", async () => {
     const announcements = await open();
     expect(await announcements.announce(wish("A.Example.local", "q"))).toBe(true);
-    expect(announcements.find("a.example.LOCAL")).toEqual(wish("a.example.local", "q"));
+    expect(announcements.find("a.example.LOCAL")).toEqual(wish("A.Example.local", "q"));
+    expect(await announcements.announce(wish("a.example.local", "q"))).toBe(true);
+    expect(announcements.list()).toEqual([wish("a.example.local", "q")]);
     expect(announcements.find("example.local")).toBeUndefined();
   });
 
@@ -82,7 +84,7 @@ describe("the announcements of a public proxy", () => {
     expect(results.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
   });
 
-  it("are written as the original writes them", async () => {
+  it("are written as the original writes them [stores 1]", async () => {
     const announcements = await open();
     await announcements.announce(wish("test.internal-server.local", "private-proxy-1.ga"));
     await reopened().catch(() => {});

@@ -13,7 +13,7 @@ describe("an operator", () => {
     [".example.com", "a.b.example.com"],
     [".example.com", "A.Example.COM"],
     ["example.com", "example.com"],
-  ])("that is allowed %s may announce %s", (allowed, domain) => {
+  ])("that is allowed %s may announce %s [p2p 6]", (allowed, domain) => {
     expect(() => mayAnnounce(allowing(allowed), domain, "private-proxy-1")).not.toThrow();
   });
 

@@ -28,7 +28,9 @@ export async function runPrivateProxy(
   const announcements = await Announcements.open(PRIVATE, store, { log });
   const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
   const target = scope.use(await openTarget(settings, { circuits, log }));
-  const broker = new PrivateBroker({ name, announcements, eps, target, log });
+  const announce_again_ms = settings.announce_again * 1_000;
+  const deps = { name, announcements, eps, target, announce_again_ms, log };
+  const broker = new PrivateBroker(deps);
   const { methods } = broker;
   scope.use(
     await openJsonrpcServer(settings.jsonrpc_server, {

@@ -1,7 +1,10 @@
 import { Command, Option } from "commander";
 import type { z } from "zod";
+import { explain } from "../core/fault.ts";
 import { LEVELS, type Log, openLog } from "../core/log.ts";
-import { run } from "../core/run.ts";
+import { type Metrics, openMetrics } from "../core/metrics.ts";
+import { type Lifetime, run } from "../core/run.ts";
+import { type OpenSettings, openSettings } from "../core/settings/live.ts";
 import { loadSettings } from "../core/settings/load.ts";
 import { VERSION } from "../core/version.ts";
 
@@ -42,21 +45,39 @@ export function program(name: string, description: string, examples: string): Co
 /** A settings schema and the environment variable that names the folders to read. */
 type Source<S extends z.ZodType> = { schema: S; variable: string };
 
-type RoleDeps = { log: Log; mayDrain: (ms: number) => void };
+type RoleDeps = { log: Log; metrics: Metrics; mayDrain: Lifetime["mayDrain"] };
 
-/** Runs a server: reads its settings, opens its log, and keeps it until it is asked to leave. */
+/**
+ * Runs a server: reads its settings, opens its log, and keeps it until it is asked to leave. At SIGHUP
+ * the settings are read again, and what can change at once does.
+ */
 export async function serve<S extends z.ZodType>(
   command: Command,
   { schema, variable }: Source<S>,
   role: (settings: z.output<S>, deps: RoleDeps, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const { level, format } = command.optsWithGlobals<LogFlags>();
-  await run(async (signal, mayDrain) => {
-    const { settings, warnings } = await loadSettings(schema, variable);
+  await run(async (signal, { mayDrain, onHangup }) => {
+    const open = await openSettings(schema, variable);
     const log = openLog({ service: rootName(command), level, format });
-    for (const warning of warnings) log.warn(warning);
-    await role(settings, { log, mayDrain }, signal);
+    for (const warning of open.warnings) log.warn(warning);
+    let renewing = Promise.resolve();
+    onHangup(() => {
+      renewing = renewing.then(() => renew(open, log));
+    });
+    await role(open.settings, { log, metrics: openMetrics(), mayDrain }, signal);
   });
+}
+
+async function renew(open: OpenSettings<unknown>, log: Log): Promise<void> {
+  try {
+    const { taken, left, warnings } = await open.renew();
+    for (const warning of warnings) log.warn(warning);
+    if (left.length > 0) log.warn({ keys: left }, "these settings take effect at the next start");
+    log.info({ changed: taken }, "settings read again");
+  } catch (reason) {
+    log.error(`the settings stay as they are: ${explain(reason)}`);
+  }
 }
 
 /** Runs a command that does one thing: it prints its result on standard output, and warnings aside. */

@@ -19,9 +19,10 @@ run
       command,
       { schema: ProxySettings, variable: "PROXY_SETTINGS" },
       async (settings, deps, signal) => {
-        if (!settings.public) throw new Fault("settings", 'the settings have no section "public"');
-        deps.mayDrain(settings.public.limits.drain_timeout * 1_000);
-        await runPublicProxy(settings.public, { ...deps, metrics: settings.metrics }, signal);
+        const { public: proxy } = settings;
+        if (!proxy) throw new Fault("settings", 'the settings have no section "public"');
+        deps.mayDrain(() => proxy.limits.drain_timeout * 1_000);
+        await runPublicProxy(proxy, { ...deps, status: settings.metrics }, signal);
       },
     ),
   );
@@ -37,7 +38,7 @@ run
       async (settings, deps, signal) => {
         if (!settings.private)
           throw new Fault("settings", 'the settings have no section "private"');
-        await runPrivateProxy(settings.private, { ...deps, metrics: settings.metrics }, signal);
+        await runPrivateProxy(settings.private, { ...deps, status: settings.metrics }, signal);
       },
     ),
   );

@@ -2,6 +2,7 @@ import type { Entry } from "../directory/entry.ts";
 import type { Address } from "../wire/address.ts";
 import type { Answer } from "../wire/answer.ts";
 import type { JsonObject } from "../wire/json.ts";
+import type { Timings } from "./timings.ts";
 
 /** Who asks: the operator on the other side of the connection that the call came by, or ourselves. */
 type Caller = { readonly name: string; readonly entry: Entry };
@@ -11,6 +12,8 @@ export type Call = {
   readonly address: Address;
   readonly params: JsonObject;
   readonly caller: Caller;
+  /** A channel adds what it knows. */
+  readonly timings: Timings;
 };
 
 /** A way by which calls leave this endpoint: to another operator, or to the service behind this one. */

@@ -5,6 +5,7 @@ import { clientEntry, type Entry } from "../directory/entry.ts";
 import type { Json } from "../wire/json.ts";
 import { now } from "../wire/timestamp.ts";
 import type { Broker, InternalMethod } from "./broker.ts";
+import { type Later, PICK_UP } from "./later.ts";
 import { routeTo } from "./route.ts";
 
 export type DialIn = (endpoint: string, token: Buffer, signal: AbortSignal) => Promise<void>;
@@ -13,6 +14,7 @@ type Dependencies = {
   self: string;
   version: string;
   directory: Directory;
+  later: Later;
   dialIn?: DialIn | undefined;
 };
 
@@ -21,6 +23,8 @@ export function answerInternally(broker: Broker, deps: Dependencies): void {
   broker.answer("_ping", ping(deps));
   broker.answer("_directory", directoryQuery(deps));
   broker.answer("_connectionRequest", connectionRequest(deps));
+  // Whoever made a call may pick its answer up, and finds nothing that was promised to somebody else.
+  broker.answer(PICK_UP, pickUp(deps), { unguarded: true });
 }
 
 function ping({ self, version, directory }: Dependencies): InternalMethod {
@@ -77,6 +81,18 @@ function connectionRequest({ self, directory, dialIn }: Dependencies): InternalM
     }
     await dialIn(endpoint, Buffer.from(token, "base64"), signal);
     return null;
+  };
+}
+
+const Lost = z.object({ id: z.string() });
+const PICK_UP_WAIT_MS = 20_000;
+
+/** Waits a while for the answer that our service has promised to the caller. */
+function pickUp({ later }: Dependencies): InternalMethod {
+  return async ({ params, caller }, signal) => {
+    const { id } = check(Lost, params);
+    const answer = await later.pickUp({ id, caller: caller.name }, PICK_UP_WAIT_MS, signal);
+    return answer ? { answer: answer as unknown as Json } : { pending: true };
   };
 }
 

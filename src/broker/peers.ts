@@ -9,11 +9,14 @@ import { resolveEndpoint } from "../net/dial.ts";
 import { connectTls, type Leaf, leafOf, type TlsMaterial } from "../net/tls.ts";
 import { GrpcConnection, SpentFault } from "../rpc/grpc/client.ts";
 import { fromWire } from "../rpc/grpc/messages.ts";
+import { type Address, formatAddress } from "../wire/address.ts";
 import type { Answer } from "../wire/answer.ts";
+import { REQUEST_ID_SIZE, requestOf, withRequest } from "../wire/call-id.ts";
 import { isObject, type JsonObject } from "../wire/json.ts";
 import { toStruct } from "../wire/struct.ts";
 import { noMatch, pinnedNames } from "./identity.ts";
 import { type Route, routeTo } from "./route.ts";
+import { Timings } from "./timings.ts";
 
 /** Original servers hang up on a connection after 60 s without calls; ours are closed before that. */
 const IDLE_MS = 50_000;
@@ -30,13 +33,18 @@ type PeersOptions = {
 /** Where to dial, what to show there, and whether circuits through there last. */
 type Way = { endpoint: string; token: Buffer | undefined; lasting: boolean };
 
-type PeerCall = { operator: string; method: string; call: string; params: JsonObject };
+type PeerCall = Address & { params: JsonObject; timings: Timings };
+
+/** What a connection is opened for. */
+type Need = { request: string; timings: Timings };
 
 /** A connection that is kept, and what it is kept for. */
 export type Peer = {
   readonly connection: GrpcConnection;
   /** The route it was opened for, as text: when the directory says another, it is not used again. */
   readonly route: string;
+  /** What we show on it: when our own certificate is renewed, it is not lent again. */
+  readonly tls: TlsMaterial;
   /** May the next call use it as well? An original proxy cuts its circuits after 5 s. */
   readonly lasting: boolean;
   /** The certificate that the other side has shown; none yet while it is being dialled. */
@@ -56,24 +64,28 @@ export class Peers implements AsyncDisposable {
   readonly #kept = new Map<string, Peer>();
   readonly #opening = new Map<string, Promise<Peer>>();
   readonly #stop = new AbortController();
+  readonly #unsubscribe: () => void;
 
   constructor(options: PeersOptions, { directory, log }: { directory: Directory; log: Log }) {
     this.#options = options;
     this.#directory = directory;
     this.#log = log;
+    this.#unsubscribe = directory.onChange(() => this.#recheck());
   }
 
   /** Calls another operator. A call that certainly did not run because the connection was gone is tried once more. */
-  async call({ operator, method, call, params }: PeerCall, signal: AbortSignal): Promise<Answer> {
-    const request = {
+  async call(call: PeerCall, signal: AbortSignal): Promise<Answer> {
+    const { operator, method, params, timings } = call;
+    const message = {
       method: `${operator}.${method}`,
-      id: `${operator}.${method}(${call})`,
+      id: formatAddress(call),
       params: toStruct(params),
       clientName: this.#options.self,
     };
+    const request = requestOf(call.call) ?? nanoid(REQUEST_ID_SIZE);
     const once = (): Promise<Answer> =>
-      this.use(operator, signal, async ({ connection }) =>
-        fromWire(await connection.call(request, signal)),
+      this.use(operator, { request, timings }, signal, ({ connection }) =>
+        timings.measure("call", async () => fromWire(await connection.call(message, signal))),
       );
     return await once().catch((reason) => {
       if (reason instanceof SpentFault) return once();
@@ -84,10 +96,11 @@ export class Peers implements AsyncDisposable {
   /** Lends the connection to an operator, opening it if there is none. */
   async use<T>(
     operator: string,
+    need: Need,
     signal: AbortSignal,
     work: (peer: Peer) => Promise<T>,
   ): Promise<T> {
-    const peer = await this.#peer(operator, signal);
+    const peer = await this.#peer(operator, need, signal);
     peer.users += 1;
     clearTimeout(peer.timer);
     try {
@@ -99,28 +112,43 @@ export class Peers implements AsyncDisposable {
   }
 
   /** Does the directory still lead to this peer, and still pin the certificate that it has shown? */
-  isCurrent(operator: string, { route, leaf }: Peer): boolean {
-    if (route !== JSON.stringify(routeTo(this.#directory.entry(operator)))) return false;
-    return !leaf || pinnedNames(this.#directory, leaf).includes(operator);
+  isCurrent(operator: string, peer: Peer): boolean {
+    const leads = peer.route === JSON.stringify(routeTo(this.#directory.entry(operator)));
+    return leads && this.#isTrusted(operator, peer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#unsubscribe();
     this.#stop.abort(new Fault("unreachable", "the endpoint is stopping"));
     await Promise.allSettled(this.#opening.values());
     for (const [operator, peer] of this.#kept) this.#close(operator, peer);
   }
 
-  async #peer(operator: string, signal: AbortSignal): Promise<Peer> {
+  #isTrusted(operator: string, { leaf }: Peer): boolean {
+    return !leaf || pinnedNames(this.#directory, leaf).includes(operator);
+  }
+
+  /** Closes what the directory has revoked, calls and all; what it only moved may finish its calls. */
+  #recheck(): void {
+    for (const [operator, peer] of this.#kept) {
+      if (this.isCurrent(operator, peer)) continue;
+      this.#kept.delete(operator);
+      if (peer.users === 0 || !this.#isTrusted(operator, peer)) this.#close(operator, peer);
+    }
+  }
+
+  async #peer(operator: string, need: Need, signal: AbortSignal): Promise<Peer> {
     const kept = this.#kept.get(operator);
-    if (kept?.connection.usable && this.isCurrent(operator, kept)) return kept;
+    const ours = kept?.tls === this.#options.tls;
+    if (kept?.connection.usable && ours && this.isCurrent(operator, kept)) return kept;
     if (kept) this.#kept.delete(operator);
     if (kept?.users === 0) this.#close(operator, kept);
-    return await orAbort(this.#opening.get(operator) ?? this.#open(operator), signal);
+    return await orAbort(this.#opening.get(operator) ?? this.#open(operator, need), signal);
   }
 
   /** Opens a connection for all who ask for it meanwhile, whether the first of them gives up or not. */
-  #open(operator: string): Promise<Peer> {
-    const opening = this.#connect(operator)
+  #open(operator: string, need: Need): Promise<Peer> {
+    const opening = this.#connect(operator, need)
       .then((peer) => {
         if (peer.lasting) this.#kept.set(operator, peer);
         this.#closeAfter(operator, peer, IDLE_MS);
@@ -150,48 +178,56 @@ export class Peers implements AsyncDisposable {
     peer.connection.close();
   }
 
-  async #connect(operator: string): Promise<Peer> {
+  async #connect(operator: string, { request, timings }: Need): Promise<Peer> {
     using deadline = new Deadline(OPEN_MS, `reaching ${operator}`, this.#stop.signal);
     const route = routeTo(this.#directory.entry(operator));
     if (!route) {
       throw new Fault("unreachable", `the directory names no usable gRPC server for ${operator}`);
     }
-    const { endpoint, token, lasting } = await this.#way(operator, route, deadline.signal);
+    const { endpoint, token, lasting } =
+      route.proxy === ""
+        ? { endpoint: route.address, token: undefined, lasting: true }
+        : await timings.measure("rendezvous", () =>
+            this.#askProxy(operator, route, request, deadline.signal),
+          );
     const address = await orAbort(resolveEndpoint(endpoint), deadline.signal);
+    const begun = performance.now();
     const connection = new GrpcConnection({ endpoint: address, name: operator }, async (socket) => {
-      const { secure, leaf } = await this.#secure(operator, socket, token);
+      const { secure, leaf } = await this.#secure(operator, socket, { tls, token });
       peer.leaf = leaf;
+      timings.add("connect", performance.now() - begun);
       return secure;
     });
-    const peer: Peer = { connection, route: JSON.stringify(route), lasting, users: 0 };
-    this.#log.debug({ operator, endpoint, proxy: route.proxy }, "dialling a peer");
+    const { tls } = this.#options;
+    const peer: Peer = { connection, route: JSON.stringify(route), tls, lasting, users: 0 };
+    this.#log.debug({ operator, endpoint, proxy: route.proxy, request }, "dialling a peer");
     return peer;
   }
 
-  async #way(operator: string, route: Route, signal: AbortSignal): Promise<Way> {
-    const { address, proxy } = route;
-    if (proxy === "") return { endpoint: address, token: undefined, lasting: true };
+  /** Asks the proxy of an operator to bring us together (eps-protocol 6.2). */
+  async #askProxy(
+    operator: string,
+    { proxy }: Route,
+    request: string,
+    signal: AbortSignal,
+  ): Promise<Way> {
     if (!this.#options.use_proxy) {
       throw new Fault("unreachable", `${operator} is only reachable via ${proxy}, useProxy is off`);
     }
-    const proxyRoute = routeTo(this.#directory.entry(proxy));
-    if (!proxyRoute || proxyRoute.internal || proxyRoute.proxy !== "") {
+    const route = routeTo(this.#directory.entry(proxy));
+    if (!route || route.internal || route.proxy !== "") {
       throw new Fault(
         "unreachable",
         `${proxy}, the proxy of ${operator}, cannot be dialled itself`,
       );
     }
-    return await this.#askProxy(proxy, operator, signal);
-  }
-
-  /** Asks a proxy to bring us together with an operator behind it (eps-protocol 6.2). */
-  async #askProxy(proxy: string, operator: string, signal: AbortSignal): Promise<Way> {
     const answer = await this.call(
       {
         operator: proxy,
         method: "requestConnection",
-        call: nanoid(16),
+        call: withRequest(nanoid(), request),
         params: { to: operator, channel: "grpc_server" },
+        timings: new Timings(),
       },
       signal,
     );
@@ -211,10 +247,10 @@ export class Peers implements AsyncDisposable {
   async #secure(
     operator: string,
     socket: Socket,
-    token: Buffer | undefined,
+    { tls, token }: { tls: TlsMaterial; token: Buffer | undefined },
   ): Promise<{ secure: TLSSocket; leaf: Leaf }> {
     if (token) socket.write(token);
-    const { tls, skip_verify } = this.#options;
+    const { skip_verify } = this.#options;
     const secure = await connectTls(
       socket,
       tls,

@@ -1,3 +1,4 @@
+import { nanoid } from "nanoid";
 import { aborted, Backoff, Deadline, orAbort } from "../core/deadline.ts";
 import { explain, Fault } from "../core/fault.ts";
 import type { Log } from "../core/log.ts";
@@ -5,11 +6,13 @@ import type { Directory } from "../directory/directory.ts";
 import { groupsThatMayCall } from "../directory/permissions.ts";
 import { fitting, toWire, type WireRequest, type WireResponse } from "../rpc/grpc/messages.ts";
 import { faultAnswer } from "../wire/answer.ts";
+import { REQUEST_ID_SIZE } from "../wire/call-id.ts";
 import { fromStruct, toStruct } from "../wire/struct.ts";
 import type { Broker } from "./broker.ts";
 import { addressOf } from "./channels/grpc-server.ts";
 import type { Peer, Peers } from "./peers.ts";
 import { needsReverseStream } from "./route.ts";
+import { Timings } from "./timings.ts";
 
 /** The code by which originals know a fault on a reverse stream (eps-protocol 3.6). */
 const BROKER_ERROR = -100;
@@ -23,13 +26,13 @@ type Dependencies = {
   broker: Broker;
   directory: Directory;
   peers: Peers;
-  call_timeout_ms: number;
   log: Log;
 };
 
 type Kept = {
   readonly stop: AbortController;
   readonly backoff: Backoff;
+  open: boolean;
   /** Hangs up if the directory says something else of the other side than when it was dialled. */
   recheck(): void;
 };
@@ -49,6 +52,11 @@ export class ReverseStreams implements AsyncDisposable {
     this.#deps = deps;
     this.#unsubscribe = deps.directory.onChange(() => this.#adjust());
     this.#adjust();
+  }
+
+  /** Does this operator have a way to us now? */
+  isOpen(operator: string): boolean {
+    return this.#kept.get(operator)?.open ?? false;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -79,7 +87,12 @@ export class ReverseStreams implements AsyncDisposable {
   }
 
   #keep(operator: string): void {
-    const kept = { stop: new AbortController(), backoff: new Backoff(), recheck: () => {} };
+    const kept = {
+      stop: new AbortController(),
+      backoff: new Backoff(),
+      open: false,
+      recheck: () => {},
+    };
     this.#kept.set(operator, kept);
     const loop = this.#loop(operator, kept).finally(() => {
       this.#kept.delete(operator);
@@ -97,15 +110,18 @@ export class ReverseStreams implements AsyncDisposable {
       const opened_at = Date.now();
       let reason: unknown;
       try {
-        await peers.use(operator, stop, (peer) =>
+        const need = { request: nanoid(REQUEST_ID_SIZE), timings: new Timings() };
+        await peers.use(operator, need, stop, (peer) =>
           this.#serve(operator, peer, kept, () => {
             log.info({ operator }, "reverse stream open");
             told = false;
+            kept.open = true;
           }),
         );
       } catch (caught) {
         reason = caught;
       }
+      kept.open = false;
       if (stop.aborted) return;
       // The first failure is news; that it still fails is not.
       const level = told ? "debug" : "warn";
@@ -155,16 +171,15 @@ export class ReverseStreams implements AsyncDisposable {
   }
 
   async #answer(operator: string, request: WireRequest, gone: AbortSignal): Promise<WireResponse> {
-    const { broker, call_timeout_ms } = this.#deps;
+    const { broker } = this.#deps;
     const { id, clientName } = request;
     if (clientName !== "" && clientName !== operator) {
       return { id, error: { code: 404, message: "no matching client found" } };
     }
-    using deadline = new Deadline(call_timeout_ms, `the call of ${request.method}`, gone);
     try {
       const params = fromStruct(request.params);
       const message = { address: addressOf(request), params, caller: operator };
-      return fitting(toWire(id, await broker.deliver(message, deadline.signal)));
+      return fitting(toWire(id, await broker.deliver(message, gone)));
     } catch (reason) {
       return toWire(id, faultAnswer(Fault.from(reason), BROKER_ERROR));
     }

@@ -1,18 +1,19 @@
 import { z } from "zod";
+import { live } from "../core/settings/live.ts";
 import { defaultTo, endpoint, optional, rule } from "../core/settings/shapes.ts";
 import { TcpRateLimits, TlsSettings } from "../net/settings.ts";
 import { JsonrpcClientSettings, JsonrpcServerSettings } from "../rpc/settings.ts";
 
 export const GrpcServerSettings = z.strictObject({
   bind_address: defaultTo("localhost:4444", endpoint),
-  tcp_rate_limits: optional(TcpRateLimits),
+  tcp_rate_limits: live(optional(TcpRateLimits)),
   tls: TlsSettings,
 });
 export type GrpcServerSettings = z.infer<typeof GrpcServerSettings>;
 
 export const GrpcClientSettings = z.strictObject({
   /** Whether operators behind a proxy may be reached through it. */
-  useProxy: defaultTo(true, z.boolean()),
+  useProxy: live(defaultTo(true, z.boolean())),
   tls: TlsSettings,
 });
 export type GrpcClientSettings = z.infer<typeof GrpcClientSettings>;

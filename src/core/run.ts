@@ -1,36 +1,59 @@
+import { isatty } from "node:tty";
 import { explain, FAULTS, Fault } from "./fault.ts";
 
 /** How long a role may take to close everything after it was asked to leave. */
 const GRACE_MS = 10_000;
 
+/** What a command may arrange with the process that runs it. */
+export type Lifetime = {
+  /** Milliseconds that closing may take beyond the usual, asked when it begins. */
+  mayDrain(ms: () => number): void;
+  onHangup(work: () => void): void;
+};
+
 /**
  * Runs a command until it returns or the operating system asks it to leave (SIGINT, SIGTERM).
  *
- * A command whose settings promise to let something go on for a while says so by `mayDrain`.
+ * A command whose settings promise to let something go on for a while says so by `mayDrain`. One that
+ * can read its settings again does so `onHangup`, which is SIGHUP; to others, and to those whose
+ * terminal was closed, it means to leave.
  *
  * Never calls `process.exit` on the good path: once every scope has closed nothing keeps the process
  * alive, and buffered output still gets out. A second signal, or a close that hangs, ends it at once.
  * A fault becomes one line on standard error and the exit code that `FAULTS` gives it.
  */
 export async function run(
-  command: (signal: AbortSignal, mayDrain: (ms: number) => void) => Promise<void>,
+  command: (signal: AbortSignal, process: Lifetime) => Promise<void>,
 ): Promise<void> {
   const stop = new AbortController();
-  let grace_ms = GRACE_MS;
-  const mayDrain = (ms: number): void => {
-    grace_ms = GRACE_MS + ms;
+  const terminals = [0, 1, 2].filter((fd) => isatty(fd));
+  let drain_ms = (): number => 0;
+  let again = (): void => leave();
+  const lifetime: Lifetime = {
+    mayDrain: (ms) => {
+      drain_ms = ms;
+    },
+    onHangup: (work) => {
+      again = work;
+    },
   };
   const leave = (): void => {
     if (stop.signal.aborted) process.exit(130);
     stop.abort(new Fault("unreachable", "the program is stopping"));
+    const grace_ms = GRACE_MS + drain_ms();
     setTimeout(() => {
       process.stderr.write(`error: did not close within ${grace_ms / 1000} s, leaving anyway\n`);
       process.exit(1);
     }, grace_ms).unref();
   };
-  process.on("SIGINT", leave).on("SIGTERM", leave);
+  const hangUp = (): void => {
+    // The descriptor of a terminal that was closed is none any more.
+    if (terminals.every((fd) => isatty(fd))) again();
+    else leave();
+  };
+  process.on("SIGINT", leave).on("SIGTERM", leave).on("SIGHUP", hangUp);
   try {
-    await command(stop.signal, mayDrain);
+    await command(stop.signal, lifetime);
   } catch (reason) {
     if (stop.signal.aborted && reason === stop.signal.reason) return;
     const fault = Fault.from(reason);
@@ -40,6 +63,6 @@ export async function run(
     }
     process.exitCode = FAULTS[fault.fault].exit;
   } finally {
-    process.off("SIGINT", leave).off("SIGTERM", leave);
+    process.off("SIGINT", leave).off("SIGTERM", leave).off("SIGHUP", hangUp);
   }
 }

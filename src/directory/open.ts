@@ -2,6 +2,7 @@ import { type Log, silent } from "../core/log.ts";
 import { openTrust } from "./certificates.ts";
 import type { Directory } from "./directory.ts";
 import type { Entry } from "./entry.ts";
+import type { DirectoryEvents } from "./events.ts";
 import { Replica } from "./replica.ts";
 import { SdClient } from "./sd-client.ts";
 import type { DirectorySettings } from "./settings.ts";
@@ -28,7 +29,7 @@ export async function readDirectory(
 /** Opens the directory that settings name, and keeps it up to date. */
 export async function openDirectory(
   { type, settings }: DirectorySettings,
-  deps: { log: Log },
+  deps: { log: Log; events?: DirectoryEvents },
 ): Promise<Directory> {
   return type === "api"
     ? await openApiDirectory(settings, deps)

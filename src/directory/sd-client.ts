@@ -1,4 +1,5 @@
 import { Fault } from "../core/fault.ts";
+import type { Log } from "../core/log.ts";
 import { Scope } from "../core/scope.ts";
 import { JsonrpcClient } from "../rpc/jsonrpc/client.ts";
 import { Declined } from "../wire/answer.ts";
@@ -11,13 +12,12 @@ export class SdClient implements AsyncDisposable {
   readonly #clients: JsonrpcClient[] = [];
   #preferred = 0;
 
-  static async open(settings: ApiDirectorySettings): Promise<SdClient> {
+  static async open(settings: ApiDirectorySettings, deps: { log?: Log } = {}): Promise<SdClient> {
     const sd = new SdClient();
     const { endpoints, server_names, jsonrpc_client } = settings;
     for (const [index, endpoint] of endpoints.entries()) {
       const server_name = server_names[index] ?? server_names[0];
-      const tls = { ...jsonrpc_client.tls, server_name };
-      const client = await JsonrpcClient.open({ ...jsonrpc_client, endpoint, tls });
+      const client = await JsonrpcClient.open(jsonrpc_client, { ...deps, endpoint, server_name });
       sd.#clients.push(sd.#scope.use(client));
     }
     return sd;

@@ -14,20 +14,24 @@ export type ListenOptions = {
   bind: string;
   /** The setting that named the address, for the message when it cannot be had. */
   setting: string;
-  rate_limits?: readonly RateLimit[] | undefined;
+  /** Read for each connection, so that they may change. */
+  readonly rate_limits?: readonly RateLimit[] | undefined;
   connections_max?: number;
 };
 
 /**
  * Accepts TCP connections and hands each over, paused; from then on it is the receiver's to close.
  * Half-open sockets are allowed, because a side that has finished speaking may still be listening.
+ * `tooSoon` hears of each that the rate limits turned away unread.
  * Closing the listener lets nobody new in and leaves what was handed over alone.
  */
 export async function listen(
-  { bind, setting, rate_limits = [], connections_max = 65_536 }: ListenOptions,
+  options: ListenOptions,
   receive: (socket: Socket) => void,
+  tooSoon: () => void = () => {},
 ): Promise<Listener> {
-  const limiter = new RateLimiter(rate_limits);
+  const { bind, setting, connections_max = 65_536 } = options;
+  const limiter = new RateLimiter([]);
   const server = createServer({
     allowHalfOpen: true,
     pauseOnConnect: true,
@@ -37,8 +41,10 @@ export async function listen(
   });
   server.maxConnections = connections_max;
   server.on("connection", (socket) => {
+    limiter.use(options.rate_limits);
     if (!limiter.admits(socket.remoteAddress)) {
       socket.destroy();
+      tooSoon();
       return;
     }
     receive(socket);

@@ -8,6 +8,12 @@ export async function readPem(file: string): Promise<string> {
     const fix = missing ? " (for development certificates run `make certs`)" : "";
     throw new Fault("settings", `cannot read ${file}${fix}`, { cause });
   });
-  if (!text.includes("-----BEGIN ")) throw new Fault("settings", `${file} is not a PEM file`);
+  const [begins, ends] = [count(text, "-----BEGIN "), count(text, "-----END ")];
+  if (begins === 0) throw new Fault("settings", `${file} is not a PEM file`);
+  if (begins > ends) throw new Fault("settings", `${file} is cut off: a block in it has no end`);
   return text;
+}
+
+function count(text: string, what: string): number {
+  return text.split(what).length - 1;
 }

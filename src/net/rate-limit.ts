@@ -4,6 +4,7 @@ export type RateLimit = { type: "second" | "minute" | "hour"; limit: number };
 
 /** More sources than this in one window are not told apart: the window starts anew. */
 const SOURCES_MAX = 100_000;
+const NONE: readonly RateLimit[] = [];
 const WINDOW_MS = { second: 1_000, minute: 60_000, hour: 3_600_000 };
 
 /**
@@ -12,14 +13,22 @@ const WINDOW_MS = { second: 1_000, minute: 60_000, hour: 3_600_000 };
  * its own windows.
  */
 export class RateLimiter {
-  readonly #windows: Array<{
+  #limits: readonly RateLimit[] = [];
+  #windows: Array<{
     limit: number;
     size_ms: number;
     number: number;
     seen: Map<string, number>;
-  }>;
+  }> = [];
 
   constructor(limits: readonly RateLimit[]) {
+    this.use(limits);
+  }
+
+  /** From now on these limits hold. If they are others than before, counting starts anew. */
+  use(limits: readonly RateLimit[] = NONE): void {
+    if (limits === this.#limits) return;
+    this.#limits = limits;
     this.#windows = limits.map(({ type, limit }) => ({
       limit,
       size_ms: WINDOW_MS[type],

@@ -1,12 +1,13 @@
 import { z } from "zod";
+import { live } from "../core/settings/live.ts";
 import { defaultTo, optional, rule, text, wholeNumber } from "../core/settings/shapes.ts";
 
 /** Who we are towards the other side of a TLS connection, and whom we believe (eps-protocol 2.2). */
 export const TlsSettings = z
   .strictObject({
-    ca_certificate_files: z.array(text),
-    certificate_file: optional(z.string()),
-    key_file: optional(z.string()),
+    ca_certificate_files: live(z.array(text)),
+    certificate_file: live(optional(z.string())),
+    key_file: live(optional(z.string())),
     /** Servers: demand a client certificate that one of the above has signed. */
     verify_client: defaultTo(true, z.boolean()),
     /** Servers that do not verify: ask for a certificate all the same. */

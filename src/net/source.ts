@@ -25,10 +25,10 @@ export class Holdings {
     this.#max = max;
   }
 
-  /** Takes one more for this source, unless it already holds its share. */
-  take(source: string): boolean {
+  /** Takes one more for this source, unless it already holds its share, which may be another each time. */
+  take(source: string, max = this.#max): boolean {
     const held = this.#held.get(source) ?? 0;
-    if (held >= this.#max) return false;
+    if (held >= max) return false;
     this.#held.set(source, held + 1);
     return true;
   }

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,7 +7,6 @@ import {
   createSecureContext,
   createServer,
   type PeerCertificate,
-  type SecureContextOptions,
   type TLSSocket,
 } from "node:tls";
 import { Deadline, orAbort } from "../core/deadline.ts";
@@ -22,11 +21,16 @@ const POLL_MS = 10;
 const HANDSHAKES_PER_SOURCE_MAX = 256;
 
 /** The files of a `tls` settings block, read and checked (eps-protocol 2.2). */
-export type TlsMaterial = SecureContextOptions & { ca: string[] };
+export type TlsMaterial = {
+  ca: string[];
+  cert?: string;
+  key?: string;
+  minVersion?: "TLSv1.2";
+};
 
 export async function readTls(settings: TlsSettings): Promise<TlsMaterial> {
   const material: TlsMaterial = {
-    ca: await Promise.all(settings.ca_certificate_files.map(readPem)),
+    ca: await Promise.all(settings.ca_certificate_files.map(readAuthorities)),
     minVersion: "TLSv1.2",
   };
   if (settings.certificate_file && settings.key_file) {
@@ -43,6 +47,19 @@ export async function readTls(settings: TlsSettings): Promise<TlsMaterial> {
   }
   return material;
 }
+
+/** OpenSSL passes over an authority that it cannot read, and then believes nobody. */
+async function readAuthorities(file: string): Promise<string> {
+  const text = await readPem(file);
+  try {
+    for (const [block] of text.matchAll(CERTIFICATE)) new X509Certificate(block);
+  } catch (cause) {
+    throw new Fault("settings", `${file} holds a certificate that cannot be read`, { cause });
+  }
+  return text;
+}
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
 
 /** What a certificate proves about whoever holds its key. */
 export type Leaf = {
@@ -93,6 +110,8 @@ function remember(socket: TLSSocket): TLSSocket {
 type TlsAcceptor = AsyncDisposable & {
   /** Takes over a socket, whoever dialled it, and plays the server's part in a handshake on it. */
   accept(socket: Duplex): void;
+  /** Uses other certificates for the handshakes to come; connections stay as they are. */
+  renew(material: TlsMaterial): void;
   /** Resolves once all its sockets have been closed by those who own them, or after `ms`. */
   emptied(ms: number): Promise<void>;
 };
@@ -104,10 +123,14 @@ type TlsAcceptor = AsyncDisposable & {
 export function acceptTls(
   material: TlsMaterial,
   settings: Pick<TlsSettings, "verify_client" | "request_client_cert"> & { alpn: string[] },
-  { secured, failed }: { secured(socket: TLSSocket): void; failed(reason: string): void },
+  {
+    secured,
+    failed,
+  }: { secured(socket: TLSSocket, took_ms: number): void; failed(reason: string): void },
 ): TlsAcceptor {
   const open = new Set<Duplex>();
-  const shaking = new Set<string>();
+  /** The handshakes that are under way, and when they began. */
+  const shaking = new Map<string, number>();
   const perSource = new Holdings(HANDSHAKES_PER_SOURCE_MAX);
   const server = createServer({
     ...material,
@@ -120,8 +143,10 @@ export function acceptTls(
     if (shaking.delete(connection)) perSource.release(source);
   };
   server.on("secureConnection", (socket) => {
-    settle(originOf(socket));
-    secured(remember(socket));
+    const origin = originOf(socket);
+    const took_ms = Date.now() - (shaking.get(origin.connection) ?? Date.now());
+    settle(origin);
+    secured(remember(socket), took_ms);
   });
   server.on("tlsClientError", (reason, socket) => {
     failed(explain(reason));
@@ -134,7 +159,7 @@ export function acceptTls(
         socket.destroy();
         return;
       }
-      shaking.add(origin.connection);
+      shaking.set(origin.connection, Date.now());
       // An end below TLS is the end of everything above it; half-open, a session would outlive its peer.
       socket.allowHalfOpen = false;
       open.add(socket);
@@ -145,6 +170,7 @@ export function acceptTls(
       socket.on("error", () => {}); // told by the TLS socket above it
       server.emit("connection", socket);
     },
+    renew: (renewed) => server.setSecureContext(renewed),
     async emptied(ms) {
       for (const until = Date.now() + ms; open.size > 0 && Date.now() < until; )
         await sleep(POLL_MS);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { nanoid } from "nanoid";
-import type { Log } from "../core/log.ts";
-import type { Meeting, Outcome } from "./leg.ts";
+import type { RelayEvents } from "./events.ts";
+import type { Meeting } from "./leg.ts";
 import type { Splice } from "./splice/splice.ts";
 import { spliceStreams } from "./splice/stream.ts";
 
@@ -16,18 +16,17 @@ type CircuitSettings = {
 /** Bytes that last moved this long ago count as the end of an exchange when draining. */
 const QUIET_MS = 250;
 
-/** Every open circuit: limits, idle timeout, and one record at its end. */
+/** Every open circuit: limits, idle timeout, and one story told of each. Its settings may change. */
 export class Circuits implements AsyncDisposable {
   readonly #settings: CircuitSettings;
-  readonly #log: Log;
+  readonly #events: RelayEvents;
   readonly #open = new Set<Splice>();
-  readonly #sweeper: NodeJS.Timeout;
+  #sweeper: NodeJS.Timeout;
 
-  constructor(settings: CircuitSettings, { log }: { log: Log }) {
+  constructor(settings: CircuitSettings, { events }: { events: RelayEvents }) {
     this.#settings = settings;
-    this.#log = log;
-    const every_ms = Math.max(50, Math.min(settings.idle_timeout_ms / 4, 10_000));
-    this.#sweeper = setInterval(() => this.#endIdle(), every_ms).unref();
+    this.#events = events;
+    this.#sweeper = this.#sweepLater();
   }
 
   get open(): number {
@@ -37,24 +36,27 @@ export class Circuits implements AsyncDisposable {
   /** Splices two legs that met and owns their sockets from here on. */
   add(meeting: Meeting): void {
     const { caller, callee } = meeting.legs;
-    const circuit = nanoid(12);
-    const opened_at = Date.now();
     const splice = spliceStreams({ caller: caller.socket, callee: callee.socket });
-    const waited_ms = Math.abs(caller.arrived_at - callee.arrived_at);
+    const story = {
+      circuit: nanoid(12),
+      door: caller.door,
+      names: meeting.names,
+      waited_ms: Math.abs(caller.arrived_at - callee.arrived_at),
+      opened_at: Date.now(),
+      bytes: splice.bytes,
+    };
     this.#open.add(splice);
-    const story = { circuit, door: caller.door, ...meeting.names };
     if (this.#open.size > this.#settings.circuits_max) splice.cut("limit");
-    else this.#log.info(story, "circuit open");
+    else this.#events.circuitOpened(story);
     void splice.over.then((outcome) => {
       this.#open.delete(splice);
-      const lasted_ms = Date.now() - opened_at;
-      this.#tell({ ...story, waited_ms, lasted_ms }, outcome);
+      this.#events.circuitEnded(story, outcome);
     });
   }
 
   /** Ends all circuits: those at rest at once, those that move bytes when they come to rest or time is up. */
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#sweeper);
+    clearTimeout(this.#sweeper);
     const until = Date.now() + this.#settings.drain_timeout_ms;
     while (this.#open.size > 0) {
       const now = Date.now();
@@ -65,22 +67,16 @@ export class Circuits implements AsyncDisposable {
     }
   }
 
+  #sweepLater(): NodeJS.Timeout {
+    const every_ms = Math.max(50, Math.min(this.#settings.idle_timeout_ms / 4, 10_000));
+    return setTimeout(() => {
+      this.#endIdle();
+      this.#sweeper = this.#sweepLater();
+    }, every_ms).unref();
+  }
+
   #endIdle(): void {
     const limit = Date.now() - this.#settings.idle_timeout_ms;
     for (const splice of this.#open) if (splice.moved_at < limit) splice.cut("idle");
-  }
-
-  /** The record: an operator can run the service on these lines alone. */
-  #tell(story: Record<string, unknown>, { ending, by, bytes }: Outcome): void {
-    const record = {
-      ...story,
-      ending,
-      by,
-      bytes_from_caller: bytes.caller,
-      bytes_from_callee: bytes.callee,
-    };
-    if (ending === "limit")
-      this.#log.warn(record, "circuit ended: raise circuits_max if this is normal");
-    else this.#log.info(record, "circuit ended");
   }
 }

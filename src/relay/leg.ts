@@ -4,17 +4,20 @@ import type { Socket } from "node:net";
  * Where a circuit began: two that showed tokens, a TLS client that named a server, or, at a private
  * proxy, a connection that it dialled itself for one it was told about.
  */
-type Door = "token" | "sni" | "announced";
+export const DOORS = ["token", "sni", "announced"] as const;
+export type Door = (typeof DOORS)[number];
 
 /** One half of a circuit: a connection whose hello has been read. What came behind the hello is still in it. */
 export type Leg = { readonly door: Door; readonly socket: Socket; readonly arrived_at: number };
 
 export type Side = "caller" | "callee";
 
+/** Whose the legs are (operators, or the name that a client asked for), and the request they serve. */
+export type Names = Record<Side, string> & { readonly request: string };
+
 /** Two legs that met, and what is known about whom they belong to. */
 export type Meeting = {
-  /** Operators, as the directory names them. */
-  readonly names: Record<Side, string>;
+  readonly names: Names;
   readonly legs: Record<Side, Leg>;
 };
 

@@ -1,20 +1,25 @@
+import { nanoid } from "nanoid";
 import type { z } from "zod";
 import { Fault } from "../core/fault.ts";
 import { type Answer, faultAnswer } from "../wire/answer.ts";
+import { REQUEST_ID_SIZE, requestOf } from "../wire/call-id.ts";
 import type { Json, JsonObject } from "../wire/json.ts";
-import { formError } from "../wire/jsonrpc.ts";
+import { formError, type Request } from "../wire/jsonrpc.ts";
 
-/** One method: its parameters are checked by a schema, so its handler never sees an unchecked value. */
-export type Method = (params: JsonObject, signal: AbortSignal) => Promise<Json>;
+/**
+ * One method: its parameters are checked by a schema, so its handler never sees an unchecked value.
+ * `request` is what the caller's endpoint calls the request that this belongs to, for the log.
+ */
+export type Method = (params: JsonObject, signal: AbortSignal, request: string) => Promise<Json>;
 export type MethodTable = ReadonlyMap<string, Method>;
 
 export function method<S extends z.ZodType>(
   params: S,
-  handle: (params: z.output<S>, signal: AbortSignal) => Promise<Json> | Json,
+  handle: (params: z.output<S>, signal: AbortSignal, request: string) => Promise<Json> | Json,
 ): Method {
-  return async (given, signal) => {
+  return async (given, signal, request) => {
     const checked = params.safeParse(given);
-    if (checked.success) return handle(checked.data, signal);
+    if (checked.success) return handle(checked.data, signal, request);
     const problems = Object.fromEntries(
       checked.error.issues.map(({ path, message }) => [path.join(".") || "params", message]),
     );
@@ -25,7 +30,7 @@ export function method<S extends z.ZodType>(
 /** Answers from a table of methods; what a handler throws becomes an error answer. */
 export async function answerFrom(
   methods: MethodTable,
-  { method, params }: { method: string; params: JsonObject },
+  { id, method, params }: Request,
   signal: AbortSignal,
 ): Promise<Answer> {
   const handle = methods.get(method);
@@ -33,5 +38,6 @@ export async function answerFrom(
     const known = [...methods.keys()].join(", ");
     return faultAnswer(new Fault("unknown_method", `method not found (there are ${known})`));
   }
-  return { result: await handle(params, signal) };
+  const request = requestOf(`${id ?? ""}`) ?? nanoid(REQUEST_ID_SIZE);
+  return { result: await handle(params, signal, request) };
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { live } from "../core/settings/live.ts";
 import {
   defaultTo,
   endpoint,
@@ -25,8 +26,8 @@ export const JsonrpcServerSettings = z.strictObject({
   bind_address: endpoint,
   /** A regular expression for the whole path. */
   path: defaultTo("/jsonrpc", pattern),
-  cors: optional(CorsSettings),
-  tcp_rate_limits: optional(TcpRateLimits),
+  cors: live(optional(CorsSettings)),
+  tcp_rate_limits: live(optional(TcpRateLimits)),
   /** Without it: plain HTTP. */
   tls: optional(TlsSettings),
   /** Bytes. Ours; the original reads whatever comes. */

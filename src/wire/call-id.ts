@@ -9,3 +9,20 @@ export function callIdText(id: string | number): string {
   const [, marks, digits] = /^(n+):(-?\d{1,32})$/.exec(id) ?? [];
   return marks === undefined ? id : `${marks}${marks}:${digits}`;
 }
+
+/**
+ * What the calls that serve one request have in common stands last in the id of each, behind a tilde:
+ * `n:5~V1StGXR8_Z`, also where a proxy has to be asked first. So logs of several programs can be joined.
+ */
+const REQUEST = /~([\w-]{10})\)?$/;
+
+export const REQUEST_ID_SIZE = 10;
+
+export function withRequest(own: string, request: string): string {
+  return `${own}~${request}`;
+}
+
+/** The request that a call belongs to, by its call id or its whole address; undefined for a call of an original, which knows no such thing. */
+export function requestOf(call: string): string | undefined {
+  return REQUEST.exec(call)?.[1];
+}

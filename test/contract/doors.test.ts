@@ -4,14 +4,19 @@ import { connect, type Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
+import { silent } from "../../src/core/log.ts";
+import { openMetrics } from "../../src/core/metrics.ts";
 import type { Listener } from "../../src/net/listen.ts";
 import { openTokenDoor } from "../../src/relay/doors/token.ts";
+import { RelayEvents } from "../../src/relay/events.ts";
 import type { Leg } from "../../src/relay/leg.ts";
 import { until } from "../support/until.ts";
 import { Ear, say } from "../support/wires.ts";
 
 type Limits = { hello_timeout_ms: number; strangers_max: number; strangers_per_source_max: number };
 type Admitted = { key: Buffer; leg: Leg };
+
+const events = new RelayEvents({ log: silent, metrics: openMetrics() });
 
 /** Every door keeps the same contract: how it is opened, and what a stranger has to say there. */
 const doors: Array<{
@@ -23,7 +28,7 @@ const doors: Array<{
     name: "token",
     hello_size: 32,
     open: (limits, admit) =>
-      openTokenDoor({ bind: "127.0.0.1:0", setting: "test", ...limits }, admit),
+      openTokenDoor({ bind: "127.0.0.1:0", setting: "test", ...limits }, { events }, admit),
   },
 ];
 

@@ -114,9 +114,9 @@ describe("the JSON-RPC server", () => {
     it("refuses a client without a certificate, or with a stranger's", async () => {
       let called = false;
       const tls = await authority.issue("localhost");
-      const { port } = await open({ tls }, async (request, signal) => {
+      const { port } = await open({ tls }, async (...asked) => {
         called = true;
-        return await echo(request, signal);
+        return await echo(...asked);
       });
       await using stranger = await Authority.open();
       const { cert, key } = await readTls(await stranger.issue("hd-1"));

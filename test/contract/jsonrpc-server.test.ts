@@ -125,9 +125,9 @@ describe("the JSON-RPC server", () => {
     "answers a body that is too large to a client that still sends, %s",
     async (how) => {
       let called = false;
-      const { port } = await open({}, async (request, signal) => {
+      const { port } = await open({}, async (...asked) => {
         called = true;
-        return await echo(request, signal);
+        return await echo(...asked);
       });
       const size = 100 * MIB;
       const told = how === "in chunks" ? {} : { "content-length": `${size}` };
@@ -188,12 +188,12 @@ describe("the JSON-RPC server", () => {
   it("answers what is under way before it closes, and lets nobody else in", async () => {
     let arrived = false;
     let answer = (): void => {};
-    const server = await open({}, async (request, signal) => {
+    const server = await open({}, async (...asked) => {
       arrived = true;
       await new Promise<void>((resolve) => {
         answer = resolve;
       });
-      return await echo(request, signal);
+      return await echo(...asked);
     });
     const reply = send(server.port, call({ id: "late" }));
     await until(() => arrived, "the call arrives");

@@ -2,7 +2,10 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { silent } from "../../src/core/log.ts";
+import { openMetrics } from "../../src/core/metrics.ts";
 import { openSniDoor, refuse } from "../../src/relay/doors/sni.ts";
+import { RelayEvents } from "../../src/relay/events.ts";
 import type { Leg } from "../../src/relay/leg.ts";
 import { until } from "../support/until.ts";
 
@@ -30,6 +33,7 @@ describe("the sni door", () => {
         strangers_max: 10,
         strangers_per_source_max: 10,
       },
+      { events: new RelayEvents({ log: silent, metrics: openMetrics() }) },
       (name, leg) => {
         cleanup.push(() => leg.socket.destroy());
         admitted.push({ name, leg });

@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Town } from "../../src/roles/dev/town.ts";
 import type { Answer } from "../../src/wire/answer.ts";
+import { type Reply, send } from "../support/http.ts";
 import {
   eventually,
   foundTown,
@@ -31,6 +33,13 @@ const ping = async (): Promise<void> => {
   const answer = await call("hd-2._ping");
   if ("error" in answer) throw new Error(answer.error.message);
   expect(answer.result).toMatchObject({ serverInfo: { name: "hd-2" } });
+};
+/** By Node's own client, which shows the header. */
+const pingByHttp = async (id: string): Promise<Reply> => {
+  const file = (name: string): string => readFileSync(join(town.certs, name), "utf8");
+  const tls = { ca: file("root.crt"), cert: file("hd-1.crt"), key: file("hd-1.key") };
+  const body = JSON.stringify({ jsonrpc: "2.0", method: "hd-2._ping", params: {}, id });
+  return await send(town.port(GATEWAY["hd-1"]), body, { ...tls, servername: "hd-1" });
 };
 const circuitsOpened = (): unknown[] =>
   town
@@ -66,6 +75,34 @@ describe("a ping from hd-1 to hd-2, whom only the proxy can see", () => {
     for (const [n, answer] of answers.entries()) {
       expect(answer).toMatchObject({ result: { params: { n }, serverInfo: { name: "hd-2" } } });
     }
+  });
+
+  it("has one request id in the log of every program on its way", async () => {
+    await town.stop("hd-1");
+    await town.start("hd-1"); // so that a new circuit is needed
+    const { headers } = await pingByHttp("trace me");
+    const request = `${headers["x-request-id"]}`;
+    expect(request).toMatch(/^[\w-]{10}$/);
+    expect(headers["server-timing"]).toMatch(
+      /^directory;dur=[\d.]+, rendezvous;dur=[\d.]+, connect;dur=[\d.]+, call;dur=[\d.]+$/,
+    );
+    const told = (role: string): unknown[] =>
+      town
+        .program(role)
+        .lines()
+        .filter((line) => line["request"] === request)
+        .map(({ msg, call }) => call ?? msg);
+    expect(told("hd-1")).toEqual(["hd-2._ping"]);
+    expect(told("public-proxy-eps-1")).toEqual([
+      "hd-2._connectionRequest",
+      "public-proxy-1.ga.requestConnection",
+    ]);
+    expect(told("public-proxy-1")).toEqual(["circuit open"]);
+    expect(told("hd-2")).toEqual(["hd-2._connectionRequest", "hd-2._ping"]);
+
+    const again = await pingByHttp("trace me");
+    expect(again.headers["x-request-id"]).not.toBe(request);
+    expect(again.headers["server-timing"]).toMatch(/^directory;dur=[\d.]+, call;dur=[\d.]+$/);
   });
 
   it("is refused where the directory gives no permission", async () => {

@@ -12,7 +12,7 @@ const readme = readFileSync("README.md", "utf8");
 const blocks = [...readme.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)]
   .filter(([, language = ""]) => ["", "sh"].includes(language))
   .map(([, , text = ""]) => text.trim().split("\n"));
-const [start = [], byHand = [], passthrough = [], inside = []] = blocks;
+const [start = [], byHand = [], passthrough = [], inside = [], status = []] = blocks;
 const servers = byHand.filter((line) => / run( public)?$/.test(line));
 
 let clone: Awaited<ReturnType<typeof cloneProject>>;
@@ -21,7 +21,9 @@ const running: ChildProcess[] = [];
 
 /** The documented ports may be in use here, so the clone's settings and the commands got others. */
 const moved = (line: string): string => {
-  return line.replace(/(?<=hd-1:)(\d+)/g, (port) => String(ports.get(port) ?? port));
+  return line.replace(/(?<=hd-1:|http:\/\/localhost:)(\d+)/g, (port) =>
+    String(ports.get(port) ?? port),
+  );
 };
 
 function environment(): NodeJS.ProcessEnv {
@@ -67,7 +69,8 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(servers).toHaveLength(5);
     expect(passthrough).toEqual(["make demo-passthrough"]);
     expect(inside).toHaveLength(3);
-    expect(blocks).toHaveLength(4);
+    expect(status).toHaveLength(2);
+    expect(blocks).toHaveLength(5);
   });
 
   it("shows a demo that works and leaves nothing behind", { timeout: 120_000 }, () => {
@@ -119,6 +122,12 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(shell(help)).toContain("Examples:");
     expect(shell(submitHelp)).toContain("--reset");
     expect(JSON.parse(shell(entries))).toMatchObject([{ name: "hd-2" }]);
+  });
+
+  it("lets you ask a program how it is", async () => {
+    const [ready = "", metrics = ""] = status;
+    expect(JSON.parse(shell(ready))).toMatchObject({ ready: true });
+    expect(shell(metrics)).toContain("eps_broker_directory_age_seconds");
   });
 
   it("names only files that exist", () => {

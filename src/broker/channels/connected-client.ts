@@ -1,6 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { Fault } from "../../core/fault.ts";
 import type { Leaf } from "../../net/tls.ts";
+import { UnansweredFault } from "../../rpc/grpc/client.ts";
 import { fitting, fromWire, type WireResponse } from "../../rpc/grpc/messages.ts";
 import type { ReverseStream } from "../../rpc/grpc/server.ts";
 import { type Address, formatAddress } from "../../wire/address.ts";
@@ -34,7 +35,7 @@ export class ConnectedClient {
     this.closed = new Promise((resolve) => {
       const close = (): void => {
         const fault = new Fault("unreachable", `client disconnected: ${name} went away`);
-        for (const { reject } of this.#waiting.values()) reject(fault);
+        for (const { reject } of this.#waiting.values()) reject(new UnansweredFault(fault));
         this.#waiting.clear();
         resolve();
       };
@@ -68,7 +69,7 @@ export class ConnectedClient {
       };
       const abort = (): void => {
         settle();
-        reject(signal.reason);
+        reject(new UnansweredFault(Fault.from(signal.reason)));
       };
       this.#waiting.set(id, {
         resolve: (answer) => {

@@ -1,4 +1,3 @@
-import { nanoid } from "nanoid";
 import type { Directory } from "../../directory/directory.ts";
 import type { Answer } from "../../wire/answer.ts";
 import type { Call, Channel } from "../channel.ts";
@@ -24,9 +23,7 @@ export class GrpcClientChannel implements Channel {
     return route !== undefined && !route.internal && route.proxy !== this.#self;
   }
 
-  deliver({ address, params }: Call, signal: AbortSignal): Promise<Answer> {
-    const { operator, method, call } = address;
-    // An original callee tells calls apart by id alone, whoever sent them, so ours are unique.
-    return this.#peers.call({ operator, method, call: `${call}~${nanoid(10)}`, params }, signal);
+  deliver({ address, params, timings }: Call, signal: AbortSignal): Promise<Answer> {
+    return this.#peers.call({ ...address, params, timings }, signal);
   }
 }

@@ -6,6 +6,7 @@ import type { Directory } from "../../directory/directory.ts";
 import { dial } from "../../net/dial.ts";
 import { type Listener, listen } from "../../net/listen.ts";
 import type { Leaf } from "../../net/tls.ts";
+import type { RpcEvents } from "../../rpc/events.ts";
 import { toWire, type WireRequest, type WireResponse } from "../../rpc/grpc/messages.ts";
 import { type GrpcServer, openGrpcServer, type ReverseStream } from "../../rpc/grpc/server.ts";
 import { formatAddress, parseAddress } from "../../wire/address.ts";
@@ -19,12 +20,14 @@ import { ConnectedClient } from "./connected-client.ts";
 
 const DIAL_IN_MS = 5_000;
 const ANNOUNCEMENT_MS = 10_000;
+/** How long a caller is kept waiting while we do not know the directory yet. */
+const READY_MS = 30_000;
 
 type Dependencies = {
   self: string;
   broker: Broker;
   directory: Directory;
-  call_timeout_ms: number;
+  rpc?: RpcEvents;
   log: Log;
 };
 
@@ -52,7 +55,7 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
         call: (request, leaf, signal) => channel.#answer(request, leaf, signal),
         reverse: (stream, leaf) => channel.#register(stream, leaf),
       },
-      { log: deps.log },
+      { log: deps.log, events: deps.rpc },
     );
     channel.#server = server;
     channel.#unsubscribe = deps.directory.onChange(() => channel.#endRevoked());
@@ -60,7 +63,9 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
       {
         bind: settings.bind_address,
         setting: "channels: grpc_server: bind_address",
-        rate_limits: settings.tcp_rate_limits,
+        get rate_limits() {
+          return settings.tcp_rate_limits;
+        },
       },
       (socket) => server.accept(socket),
     );
@@ -99,15 +104,15 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
   }
 
   async #answer(request: WireRequest, leaf: Leaf, hungUp: AbortSignal): Promise<WireResponse> {
-    const { broker, directory, call_timeout_ms } = this.#deps;
-    using deadline = new Deadline(call_timeout_ms, `the call of ${request.method}`, hungUp);
-    await directory.ready(deadline.signal);
+    const { broker, directory } = this.#deps;
+    using patience = new Deadline(READY_MS, "the directory", hungUp);
+    await directory.ready(patience.signal);
     const names = pinnedNames(directory, leaf);
     const caller = request.clientName === "" ? names[0] : request.clientName;
     if (!caller || !names.includes(caller))
       throw new Fault("forbidden", noMatch(leaf, names, caller));
     const message = { address: addressOf(request), params: fromStruct(request.params), caller };
-    return toWire(request.id, await broker.deliver(message, deadline.signal));
+    return toWire(request.id, await broker.deliver(message, hungUp));
   }
 
   #register(stream: ReverseStream, leaf: Leaf): void {
@@ -142,12 +147,14 @@ export class GrpcServerChannel implements Channel, AsyncDisposable {
     });
   }
 
-  /** A certificate that the directory no longer pins ends the streams it opened. */
+  /** A certificate that the directory no longer pins ends the streams and connections it opened. */
   #endRevoked(): void {
+    const { directory } = this.#deps;
     for (const client of this.#clients.values()) {
-      if (pinnedNames(this.#deps.directory, client.leaf).includes(client.name)) continue;
+      if (pinnedNames(directory, client.leaf).includes(client.name)) continue;
       client.end(status.UNAUTHENTICATED, "the directory no longer pins the certificate");
     }
+    this.#server?.recheck((leaf) => pinnedNames(directory, leaf).length > 0);
   }
 }
 

@@ -1,37 +1,55 @@
 import { Fault } from "../../core/fault.ts";
+import type { Log } from "../../core/log.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import type { JsonrpcClientSettings } from "../../rpc/settings.ts";
-import { formatAddress } from "../../wire/address.ts";
 import type { Answer } from "../../wire/answer.ts";
+import type { JsonObject } from "../../wire/json.ts";
 import type { Call, Channel } from "../channel.ts";
+import type { Later } from "../later.ts";
 
-/** Hands calls for this operator to the service that runs behind its endpoint (eps-protocol 4.6). */
+type Dependencies = { self: string; later: Later; log: Log };
+
+/**
+ * Hands calls for this operator to the service that runs behind its endpoint (eps-protocol 4.6). A
+ * service that answers with HTTP status 202 and no result has acknowledged the call and will respond.
+ */
 export class JsonrpcClientChannel implements Channel, AsyncDisposable {
   readonly type = "jsonrpc_client";
   readonly #self: string;
+  readonly #later: Later;
   readonly #client: JsonrpcClient;
 
-  private constructor(self: string, client: JsonrpcClient) {
+  private constructor({ self, later }: Dependencies, client: JsonrpcClient) {
     this.#self = self;
+    this.#later = later;
     this.#client = client;
   }
 
   static async open(
     settings: JsonrpcClientSettings,
-    { self }: { self: string },
+    deps: Dependencies,
   ): Promise<JsonrpcClientChannel> {
-    return new JsonrpcClientChannel(self, await JsonrpcClient.open(settings));
+    return new JsonrpcClientChannel(deps, await JsonrpcClient.open(settings, deps));
   }
 
   reaches(operator: string): boolean {
     return operator === this.#self;
   }
 
+  async deliver({ address, params, caller }: Call, signal: AbortSignal): Promise<Answer> {
+    using task = this.#later.open(address, caller.name);
+    const call = { method: address.method, params, id: task.given };
+    return (await this.#ask(call, signal)) ?? (await task.promised());
+  }
+
   /** The service gets the bare method name and the full id, by which it may tell calls apart. */
-  async deliver({ address, params }: Call, signal: AbortSignal): Promise<Answer> {
+  async #ask(
+    call: { method: string; params: JsonObject; id: string },
+    signal: AbortSignal,
+  ): Promise<Answer | undefined> {
     try {
-      const call = { method: address.method, params, id: formatAddress(address) };
-      return await this.#client.call(call, { signal, timeout_ms: NO_TIMEOUT_OF_ITS_OWN });
+      const options = { signal, timeout_ms: NO_TIMEOUT_OF_ITS_OWN };
+      return await this.#client.ask(call, options);
     } catch (reason) {
       const { fault, message } = Fault.from(reason);
       throw new Fault(fault, `error calling JSON-RPC server: ${message}`, { cause: reason });

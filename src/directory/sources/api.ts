@@ -6,6 +6,7 @@ import type { Json } from "../../wire/json.ts";
 import { openTrust } from "../certificates.ts";
 import type { Directory } from "../directory.ts";
 import type { Entry } from "../entry.ts";
+import type { DirectoryEvents } from "../events.ts";
 import { Replica } from "../replica.ts";
 import { SdClient } from "../sd-client.ts";
 import type { ApiDirectorySettings } from "../settings.ts";
@@ -23,23 +24,24 @@ const ANSWER_MS = 10_000;
  */
 export async function openApiDirectory(
   settings: ApiDirectorySettings,
-  { log }: { log: Log },
+  { log, events }: { log: Log; events?: DirectoryEvents },
 ): Promise<Directory> {
   const trust = await openTrust(
     settings.ca_certificate_files,
     settings.ca_intermediate_certificate_files,
   );
-  const client = await SdClient.open(settings);
+  const client = await SdClient.open(settings, { log });
   const replica = new Replica(trust, (root) => {
     log.warn({ signed: root.record.created_at }, "the service directory began anew");
   });
-  return new ApiDirectory(settings, { log, client, replica });
+  return new ApiDirectory(settings, { log, events, client, replica });
 }
 
 class ApiDirectory implements Directory {
   readonly #replica: Replica;
   readonly #client: SdClient;
   readonly #log: Log;
+  readonly #events: DirectoryEvents | undefined;
   readonly #pause_ms: number;
   readonly #listeners = new Set<() => void>();
   readonly #stop = new AbortController();
@@ -52,11 +54,17 @@ class ApiDirectory implements Directory {
 
   constructor(
     settings: ApiDirectorySettings,
-    { log, client, replica }: { log: Log; client: SdClient; replica: Replica },
+    {
+      log,
+      events,
+      client,
+      replica,
+    }: { log: Log; events?: DirectoryEvents | undefined; client: SdClient; replica: Replica },
   ) {
     this.#replica = replica;
     this.#client = client;
     this.#log = log;
+    this.#events = events;
     this.#pause_ms = Math.max(1, settings.cache_entries_for) * 1_000;
     this.#following = this.#follow(this.#stop.signal);
   }
@@ -91,6 +99,7 @@ class ApiDirectory implements Directory {
       try {
         const asked_at = Date.now();
         const changed = await this.#replica.update(await this.#ask(stop));
+        this.#events?.read(this.entries());
         if (failing) this.#log.info("the service directory answers again");
         failing = false;
         backoff.reset();
@@ -100,6 +109,7 @@ class ApiDirectory implements Directory {
         }
       } catch (reason) {
         if (stop.aborted) return;
+        this.#events?.failed();
         if (!failing) {
           const consequence = this.#synced ? "; going on with what is known" : "";
           this.#log.warn({ reason: explain(reason) }, `no news from the directory${consequence}`);

@@ -5,6 +5,7 @@ import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { Directory } from "../directory.ts";
 import type { Entry } from "../entry.ts";
+import type { DirectoryEvents } from "../events.ts";
 import { fold } from "../fold.ts";
 import { ChangeRecord, normalise } from "../record.ts";
 
@@ -24,13 +25,13 @@ const LOOK_EVERY_MS = 1_000;
 /** Rejects if the first version cannot be used. Reads no more once it is disposed or the signal aborts. */
 export async function openJsonDirectory(
   { path }: JsonDirectorySettings,
-  { log }: { log: Log },
+  { log, events }: { log: Log; events?: DirectoryEvents },
   signal?: AbortSignal,
 ): Promise<Directory> {
   signal?.throwIfAborted();
   // Looked at before reading: a change in between is then seen the next time.
   const look = await describe(path);
-  const directory = new JsonDirectory(path, look, await read(path), log);
+  const directory = new JsonDirectory(path, look, await read(path), { log, events });
   signal?.addEventListener("abort", () => directory.close(), { once: true });
   if (signal?.aborted) directory.close();
   return directory;
@@ -39,17 +40,27 @@ export async function openJsonDirectory(
 class JsonDirectory implements Directory {
   readonly #path: string;
   readonly #log: Log;
+  readonly #events: DirectoryEvents | undefined;
   readonly #listeners = new Set<() => void>();
   readonly #timer: NodeJS.Timeout;
   #look: string;
   #entries: Entries;
   #looking = false;
+  /** Is the version that is there now one that cannot be used? */
+  #failing = false;
 
-  constructor(path: string, look: string, entries: Entries, log: Log) {
+  constructor(
+    path: string,
+    look: string,
+    entries: Entries,
+    { log, events }: { log: Log; events?: DirectoryEvents | undefined },
+  ) {
     this.#path = path;
     this.#look = look;
     this.#entries = entries;
     this.#log = log;
+    this.#events = events;
+    events?.read(this.entries());
     this.#timer = setInterval(() => void this.#refresh(), LOOK_EVERY_MS).unref();
   }
 
@@ -83,12 +94,19 @@ class JsonDirectory implements Directory {
     this.#looking = true;
     try {
       const look = await describe(this.#path).catch((reason: unknown) => String(reason));
-      if (look === this.#look) return;
+      if (look === this.#look) {
+        if (!this.#failing) this.#events?.read(this.entries());
+        return;
+      }
       this.#look = look;
+      this.#failing = true;
       this.#entries = await read(this.#path);
+      this.#failing = false;
+      this.#events?.read(this.entries());
       this.#log.info({ path: this.#path, entries: this.#entries.size }, "directory read again");
       for (const listener of this.#listeners) listener();
     } catch (err) {
+      this.#events?.failed();
       this.#log.warn(
         { path: this.#path, err },
         "directory cannot be read, keeping its last version",

@@ -3,6 +3,7 @@ import { Fault } from "../../core/fault.ts";
 import type { Listener } from "../../net/listen.ts";
 import { readHello } from "../../net/read-hello.ts";
 import { alert, readClientHello } from "../../wire/client-hello.ts";
+import type { RelayEvents } from "../events.ts";
 import type { Leg } from "../leg.ts";
 import { type DoorSettings, openDoor } from "./door.ts";
 
@@ -12,9 +13,10 @@ import { type DoorSettings, openDoor } from "./door.ts";
  */
 export async function openSniDoor(
   settings: DoorSettings,
+  deps: { events: RelayEvents },
   admit: (serverName: string, leg: Leg) => void,
 ): Promise<Listener> {
-  return await openDoor("sni", settings, hearName, admit);
+  return await openDoor("sni", settings, hearName, deps, admit);
 }
 
 /** Turns an admitted client away: nobody has the name it asks for, or whoever has it cannot be had. */

@@ -1,12 +1,12 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { Fault } from "../../core/fault.ts";
-import type { Side } from "../leg.ts";
+import type { Names, Side } from "../leg.ts";
 
 export const TOKEN_SIZE = 32;
 
 /** Two that will meet: each has a secret of its own, so that neither can take the other's place. */
 type Pairing = {
-  readonly names: Record<Side, string>;
+  readonly names: Names;
   readonly tokens: Record<Side, Buffer>;
 };
 
@@ -57,7 +57,7 @@ export class Pairs<Leg> {
   }
 
   /** Expects both sides from now on. Throws `overloaded` when too many are expected already. */
-  expect(names: Record<Side, string>): Pairing {
+  expect(names: Names): Pairing {
     const ofCaller = this.#pendingOf.get(names.caller) ?? 0;
     if (ofCaller >= this.#settings.pending_per_caller_max) {
       throw new Fault("overloaded", `${names.caller} already has ${ofCaller} connections pending`);

@@ -64,6 +64,7 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
 
   return {
     over,
+    bytes,
     get moved_at() {
       return moved_at;
     },

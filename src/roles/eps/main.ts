@@ -5,18 +5,25 @@ import { GrpcServerChannel } from "../../broker/channels/grpc-server.ts";
 import { JsonrpcClientChannel } from "../../broker/channels/jsonrpc-client.ts";
 import { openGateway } from "../../broker/channels/jsonrpc-server.ts";
 import { StdoutChannel } from "../../broker/channels/stdout.ts";
+import { BrokerEvents } from "../../broker/events.ts";
 import { answerInternally, type DialIn } from "../../broker/internal.ts";
+import { Later } from "../../broker/later.ts";
 import { Peers } from "../../broker/peers.ts";
 import { ReverseStreams } from "../../broker/reverse-streams.ts";
 import type { GrpcClientSettings } from "../../broker/settings.ts";
 import { aborted } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { VERSION } from "../../core/version.ts";
 import type { Directory } from "../../directory/directory.ts";
+import { DirectoryEvents } from "../../directory/events.ts";
 import { openDirectory } from "../../directory/open.ts";
-import { readTls } from "../../net/tls.ts";
-import { openMetricsServer } from "../../rpc/metrics-server.ts";
+import { openTls } from "../../net/live-tls.ts";
+import { RpcEvents } from "../../rpc/events.ts";
+import { Readiness } from "../../rpc/readiness.ts";
+import { openStatusServer } from "../../rpc/status-server.ts";
+import { addChecks } from "./checks.ts";
 import type { EpsSettings } from "./settings.ts";
 
 /**
@@ -28,25 +35,34 @@ import type { EpsSettings } from "./settings.ts";
  */
 export async function runEndpoint(
   settings: EpsSettings,
-  { log }: { log: Log },
+  { log, metrics }: { log: Log; metrics: Metrics },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
   const { name: self, channels } = settings;
-  const call_timeout_ms = settings.call_timeout * 1_000;
-  const directory = scope.use(await openDirectory(settings.directory, { log }));
-  const broker = new Broker({ self, directory });
-  const deps = { self, broker, directory, call_timeout_ms, log };
+  const readiness = new Readiness(scope.signal);
+  if (settings.metrics) {
+    scope.use(await openStatusServer(settings.metrics, { metrics, readiness }));
+  }
+  const directory = scope.use(
+    await openDirectory(settings.directory, { log, events: new DirectoryEvents({ metrics }) }),
+  );
+  const events = new BrokerEvents({ log, metrics });
+  const rpc = new RpcEvents({ log, metrics });
+  const limits = callLimits(settings);
+  const broker = new Broker(limits, { directory, events });
+  const later = new Later(limits, scope.signal);
+  const deps = { self, broker, directory, later, rpc, log };
   const ways: Partial<Record<ChannelType, Channel>> = {};
 
   const screen = find("stdout", channels)?.settings;
   if (screen) ways.stdout = new StdoutChannel({ self });
   const backend = find("jsonrpc_client", channels)?.settings;
   if (backend) {
-    ways.jsonrpc_client = scope.use(await JsonrpcClientChannel.open(backend, { self }));
+    ways.jsonrpc_client = scope.use(await JsonrpcClientChannel.open(backend, deps));
   }
   const out = find("grpc_client", channels)?.settings;
-  const peers = out && scope.use(await openPeers(out, deps));
+  const peers = out && scope.use(await openPeers(out, { ...deps, scope }));
   if (peers) ways.grpc_client = new GrpcClientChannel({ self, directory, peers });
 
   const door = find("grpc_server", channels)?.settings;
@@ -57,7 +73,7 @@ export async function runEndpoint(
     if (way) broker.add(way);
   }
   const dialIn: DialIn | undefined = server && ((...invitation) => server.dialIn(...invitation));
-  answerInternally(broker, { self, version: VERSION, directory, dialIn });
+  answerInternally(broker, { self, version: VERSION, directory, later, dialIn });
 
   const desk = find("jsonrpc_server", channels)?.settings;
   const gateway = desk && (await openGateway(desk, deps));
@@ -65,11 +81,26 @@ export async function runEndpoint(
   scope.defer(() =>
     Promise.all([gateway?.[Symbol.asyncDispose](), reverse?.[Symbol.asyncDispose]()]),
   );
-  if (settings.metrics) scope.use(await openMetricsServer(settings.metrics));
+  const certificates = [out, door].flatMap((each) => each?.tls.certificate_file ?? []);
+  addChecks(readiness, { self, directory, certificates, streams: reverse });
+  readiness.opened();
 
   log.info({ operator: self, channels: channels.map(({ type }) => type) }, "ready");
   await aborted(scope.signal);
   log.info("stopping");
+}
+
+/** Read from the settings whenever it is asked for, because settings may be loaded again. */
+function callLimits(settings: EpsSettings) {
+  return {
+    self: settings.name,
+    get call_timeout_ms() {
+      return settings.call_timeout * 1_000;
+    },
+    get respond_timeout_ms() {
+      return settings.respond_timeout * 1_000;
+    },
+  };
 }
 
 type ChannelSettings = EpsSettings["channels"][number];
@@ -82,14 +113,19 @@ function find<T extends ChannelType>(type: T, channels: ChannelSettings[]) {
 }
 
 async function openPeers(
-  { tls, useProxy }: GrpcClientSettings,
-  { self, directory, log }: { self: string; directory: Directory; log: Log },
+  settings: GrpcClientSettings,
+  { self, directory, log, scope }: { self: string; directory: Directory; log: Log; scope: Scope },
 ): Promise<Peers> {
+  const files = scope.use(await openTls(settings.tls, { log }));
   const options = {
     self,
-    use_proxy: useProxy,
-    tls: await readTls(tls),
-    skip_verify: tls.insecure_skip_verify,
+    get use_proxy() {
+      return settings.useProxy;
+    },
+    get tls() {
+      return files.current;
+    },
+    skip_verify: settings.tls.insecure_skip_verify,
   };
   return new Peers(options, { directory, log });
 }

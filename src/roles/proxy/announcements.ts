@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { z } from "zod";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
+import { type Metrics, watch } from "../../core/metrics.ts";
 import type { Store } from "../../store/store.ts";
 import { instant } from "../../wire/timestamp.ts";
 
@@ -116,6 +117,12 @@ export class Announcements {
       return undefined;
     }
   }
+}
+
+/** Lets the number of announcements in force be seen. */
+export function watchAnnouncements(metrics: Metrics, announcements: Announcements): void {
+  const help = "Domains that are announced and whose announcement has not expired";
+  watch(metrics, "eps_broker_announcements", help, () => announcements.list().length);
 }
 
 const Stored = z.object({

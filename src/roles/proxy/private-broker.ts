@@ -12,7 +12,7 @@ import type { Json } from "../../wire/json.ts";
 import { type Announcement, type Announcements, PRIVATE } from "./announcements.ts";
 import { mayAnnounce } from "./authorisation.ts";
 import { Client, Domain, ExpiresAt } from "./client.ts";
-import type { Target } from "./targets.ts";
+import type { Target, Visit } from "./targets.ts";
 
 const DIAL_MS = 10_000;
 /** Announcements in one call. */
@@ -50,6 +50,7 @@ type Dependencies = {
 /** What a private proxy does: it announces domains, and fetches the connections that come for them. */
 export class PrivateBroker {
   readonly #deps: Dependencies;
+  #whyUnannounced: string | undefined = "nothing has been announced yet";
 
   constructor(deps: Dependencies) {
     this.#deps = deps;
@@ -60,8 +61,16 @@ export class PrivateBroker {
     return new Map([
       ["announceConnection", method(Wish, (wish, signal) => this.#announce(wish, signal))],
       ["getAnnouncements", method(z.object({}), () => this.#announcements())],
-      ["incomingConnection", method(Incoming, (incoming) => this.#welcome(incoming))],
+      [
+        "incomingConnection",
+        method(Incoming, (incoming, _, request) => this.#welcome(incoming, request)),
+      ],
     ]);
+  }
+
+  /** Why a public proxy does not know all announcements, as it was when they were last made. */
+  get whyUnannounced(): string | undefined {
+    return this.#whyUnannounced;
   }
 
   /** Announces everything again and again, soon after a failure, until the signal aborts. */
@@ -76,6 +85,7 @@ export class PrivateBroker {
       if (told !== "" && told !== failing)
         log.warn({ reason: told }, "announcing failed, trying again");
       failing = told;
+      this.#whyUnannounced = told || undefined;
       if (told === "") {
         backoff.reset();
         await sleep(announce_again_ms, undefined, { signal }).catch(() => {});
@@ -147,27 +157,27 @@ export class PrivateBroker {
   }
 
   /** Only the proxy that a domain was announced at may send somebody for it. */
-  #welcome({ domain, endpoint, token, _client }: z.output<typeof Incoming>): Json {
+  #welcome({ domain, endpoint, token, _client }: z.output<typeof Incoming>, request: string): Json {
     const { announcements } = this.#deps;
     const known = announcements
       .list()
       .some((each) => each.domain === domain.toLowerCase() && each.party === _client.name);
     if (!known) throw new Fault("not_found", "no matching connection found");
     if (token.length !== TOKEN_SIZE) throw new Fault("malformed", "a token has 32 bytes");
-    void this.#fetch(domain, endpoint, token);
+    void this.#fetch({ domain, request }, endpoint, token);
     return { message: "ok" };
   }
 
-  async #fetch(domain: string, endpoint: string, token: Buffer): Promise<void> {
+  async #fetch(visit: Visit, endpoint: string, token: Buffer): Promise<void> {
     const { target, log } = this.#deps;
     using deadline = new Deadline(DIAL_MS, `dialling ${endpoint}`);
     try {
       const socket = await dial(endpoint, deadline.signal);
       socket.on("error", () => {}); // an error is followed by a close, which its owner sees
       socket.write(token);
-      await target.take(socket, domain);
+      await target.take(socket, visit);
     } catch (reason) {
-      log.warn({ domain, reason: explain(reason) }, "a connection could not be fetched");
+      log.warn({ ...visit, reason: explain(reason) }, "a connection could not be fetched");
     }
   }
 }

@@ -1,13 +1,18 @@
 import { aborted } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { Circuits } from "../../relay/circuits.ts";
+import { RelayEvents } from "../../relay/events.ts";
+import { RpcEvents } from "../../rpc/events.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { answerFrom } from "../../rpc/methods.ts";
-import { openMetricsServer } from "../../rpc/metrics-server.ts";
+import { Readiness } from "../../rpc/readiness.ts";
+import { openStatusServer } from "../../rpc/status-server.ts";
 import { openStore } from "../../store/open.ts";
-import { Announcements, PRIVATE } from "./announcements.ts";
+import { Announcements, PRIVATE, watchAnnouncements } from "./announcements.ts";
+import { answersPing } from "./own-endpoint.ts";
 import { PrivateBroker } from "./private-broker.ts";
 import type { PrivateProxySettings, ProxySettings } from "./settings.ts";
 import { openTarget } from "./targets.ts";
@@ -18,16 +23,21 @@ const CIRCUITS = { circuits_max: 10_000, idle_timeout_ms: 3_600_000, drain_timeo
 /** The private proxy: it announces domains at public proxies and fetches what comes for them. */
 export async function runPrivateProxy(
   settings: PrivateProxySettings,
-  { log, metrics }: { log: Log; metrics?: ProxySettings["metrics"] },
+  { log, metrics, status }: { log: Log; metrics: Metrics; status?: ProxySettings["metrics"] },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
+  const events = new RelayEvents({ log, metrics });
+  const rpc = new RpcEvents({ log, metrics });
+  const readiness = new Readiness(scope.signal);
+  if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
   const { name } = settings;
-  const circuits = scope.use(new Circuits(CIRCUITS, { log }));
+  const circuits = scope.use(new Circuits(CIRCUITS, { events }));
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PRIVATE, store, { log });
-  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
-  const target = scope.use(await openTarget(settings, { circuits, log }));
+  watchAnnouncements(metrics, announcements);
+  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client, { log }));
+  const target = scope.use(await openTarget(settings, { circuits, rpc, log }));
   const announce_again_ms = settings.announce_again * 1_000;
   const deps = { name, announcements, eps, target, announce_again_ms, log };
   const broker = new PrivateBroker(deps);
@@ -36,12 +46,15 @@ export async function runPrivateProxy(
     await openJsonrpcServer(settings.jsonrpc_server, {
       serve: (request, gone) => answerFrom(methods, request, gone),
       log,
+      told: { events: rpc, listener: "proxy" },
       setting: "private: jsonrpc_server: bind_address",
     }),
   );
+  readiness.add("endpoint", answersPing(eps, name));
+  readiness.add("announcements", () => broker.whyUnannounced);
   const announcing = broker.keepAnnouncing(scope.signal);
   scope.defer(() => announcing);
-  if (metrics) scope.use(await openMetricsServer(metrics));
+  readiness.opened();
   log.info({ operator: name, announcements: announcements.list().length }, "ready");
   await aborted(scope.signal);
   log.info("stopping");

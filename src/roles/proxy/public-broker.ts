@@ -1,12 +1,15 @@
+import { nanoid } from "nanoid";
 import { z } from "zod";
 import { explain, FAULTS, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { refuse } from "../../relay/doors/sni.ts";
+import type { RelayEvents } from "../../relay/events.ts";
 import type { Leg } from "../../relay/leg.ts";
 import type { Pairs } from "../../relay/rendezvous/pair.ts";
 import type { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { type MethodTable, method } from "../../rpc/methods.ts";
 import { Declined } from "../../wire/answer.ts";
+import { REQUEST_ID_SIZE, withRequest } from "../../wire/call-id.ts";
 import type { Json, JsonObject } from "../../wire/json.ts";
 import { type Announcements, PUBLIC } from "./announcements.ts";
 import { mayAnnounce } from "./authorisation.ts";
@@ -37,6 +40,7 @@ type Dependencies = {
   announcements: Announcements;
   /** The endpoint beside us, by which we reach operators. */
   eps: JsonrpcClient;
+  events: RelayEvents;
   log: Log;
 };
 
@@ -51,7 +55,7 @@ export class PublicBroker {
   /** What the endpoint beside us may call (eps-protocol 6.2, 7.2, 7.3). */
   get methods(): MethodTable {
     return new Map([
-      ["requestConnection", method(ConnectionWish, (wish, signal) => this.#connect(wish, signal))],
+      ["requestConnection", method(ConnectionWish, (...wish) => this.#connect(...wish))],
       ["announceConnections", method(Announced, (announced) => this.#announce(announced))],
       ["getAnnouncements", method(z.object({}), () => this.#announcements())],
     ]);
@@ -59,27 +63,27 @@ export class PublicBroker {
 
   /** Brings a TLS client together with whoever announced the name it asks for (eps-protocol 7.4). */
   async passThrough(domain: string, leg: Leg, signal: AbortSignal): Promise<void> {
-    const { pairs, announcements, endpoint, log } = this.#deps;
+    const { pairs, announcements, endpoint, events } = this.#deps;
     const operator = announcements.find(domain)?.party;
     if (operator === undefined) {
-      log.debug({ door: "sni", domain, ending: "refused" }, "nobody announced this domain");
+      events.turnedAway("sni", "unknown", { domain });
       return refuse(leg, "unrecognized_name");
     }
     try {
-      const pairing = pairs.expect({ caller: domain, callee: operator });
+      const request = nanoid(REQUEST_ID_SIZE);
+      const pairing = pairs.expect({ caller: domain, callee: operator, request });
       pairs.seat(pairing.tokens.caller, leg);
       try {
         const token = text(pairing.tokens.callee);
-        await this.#tell(`${operator}.incomingConnection`, { domain, token, endpoint }, signal);
+        const incoming = { domain, token, endpoint };
+        await this.#tell(`${operator}.incomingConnection`, incoming, { request, signal });
       } catch (reason) {
         pairs.forget(pairing);
         throw reason;
       }
     } catch (reason) {
-      log.info(
-        { door: "sni", caller: domain, callee: operator, reason: explain(reason) },
-        "refused",
-      );
+      const story = { caller: domain, callee: operator, reason: explain(reason) };
+      events.turnedAway("sni", "unreachable", story);
       refuse(leg, "internal_error");
     }
   }
@@ -87,14 +91,15 @@ export class PublicBroker {
   async #connect(
     { to, channel, _client }: z.output<typeof ConnectionWish>,
     signal: AbortSignal,
+    request: string,
   ): Promise<Json> {
     const { pairs, endpoint } = this.#deps;
-    const pairing = pairs.expect({ caller: _client.name, callee: to });
+    const pairing = pairs.expect({ caller: _client.name, callee: to, request });
     const { caller, callee } = pairing.tokens;
     try {
       const client = { name: _client.name, entry: _client.entry as unknown as Json };
       const invitation = { endpoint, channel, client, token: text(callee) };
-      await this.#tell(`${to}._connectionRequest`, invitation, signal);
+      await this.#tell(`${to}._connectionRequest`, invitation, { request, signal });
     } catch (reason) {
       for (const leg of pairs.forget(pairing)) leg.socket.destroy();
       throw reason;
@@ -130,10 +135,14 @@ export class PublicBroker {
   }
 
   /** Calls an operator through the endpoint beside us; an error answer is passed on as it came. */
-  async #tell(call: string, params: JsonObject, signal: AbortSignal): Promise<void> {
+  async #tell(
+    method: string,
+    params: JsonObject,
+    { request, signal }: { request: string; signal: AbortSignal },
+  ): Promise<void> {
     const { eps, log } = this.#deps;
-    const options = { signal, timeout_ms: CALLEE_MS };
-    const answer = await eps.call({ method: call, params }, options).catch((reason) => {
+    const call = { method, params, id: withRequest(nanoid(), request) };
+    const answer = await eps.call(call, { signal, timeout_ms: CALLEE_MS }).catch((reason) => {
       log.warn({ err: reason }, "the endpoint beside this proxy does not answer");
       throw new Fault("unreachable", "the proxy cannot reach its own endpoint", { cause: reason });
     });

@@ -1,84 +1,76 @@
 import { aborted } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { Circuits } from "../../relay/circuits.ts";
 import { openSniDoor } from "../../relay/doors/sni.ts";
 import { openTokenDoor } from "../../relay/doors/token.ts";
+import { RelayEvents } from "../../relay/events.ts";
 import type { Leg } from "../../relay/leg.ts";
 import { Pairs } from "../../relay/rendezvous/pair.ts";
+import { RpcEvents } from "../../rpc/events.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { answerFrom } from "../../rpc/methods.ts";
-import { openMetricsServer } from "../../rpc/metrics-server.ts";
+import { Readiness } from "../../rpc/readiness.ts";
+import { openStatusServer } from "../../rpc/status-server.ts";
 import { openStore } from "../../store/open.ts";
-import { Announcements, PUBLIC } from "./announcements.ts";
+import { Announcements, PUBLIC, watchAnnouncements } from "./announcements.ts";
+import { circuitLimits, door, pairLimits } from "./limits.ts";
+import { answersPing } from "./own-endpoint.ts";
 import { PublicBroker } from "./public-broker.ts";
 import type { ProxySettings, PublicProxySettings } from "./settings.ts";
 
 /** The public proxy: two that cannot reach each other both dial it, and it splices them together. */
 export async function runPublicProxy(
   settings: PublicProxySettings,
-  { log, metrics }: { log: Log; metrics?: ProxySettings["metrics"] },
+  { log, metrics, status }: { log: Log; metrics: Metrics; status?: ProxySettings["metrics"] },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
-  const { limits, internal_endpoint: endpoint } = settings;
-  const circuits = scope.use(
-    new Circuits(
-      {
-        circuits_max: limits.circuits_max,
-        idle_timeout_ms: limits.idle_timeout * 1_000,
-        drain_timeout_ms: limits.drain_timeout * 1_000,
-      },
-      { log },
-    ),
-  );
-  const pairs = new Pairs<Leg>(
-    {
-      patience_ms: settings.accept_timeout * 1_000,
-      pending_max: limits.pending_max,
-      pending_per_caller_max: limits.pending_per_caller_max,
+  const events = new RelayEvents({ log, metrics });
+  const rpc = new RpcEvents({ log, metrics });
+  const readiness = new Readiness(scope.signal);
+  if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
+  const { internal_endpoint: endpoint } = settings;
+  const circuits = scope.use(new Circuits(circuitLimits(settings), { events }));
+  const pairs = new Pairs<Leg>(pairLimits(settings), {
+    met: ({ names }, legs) => circuits.add({ names, legs }),
+    lonely: ({ names }, waiting) => {
+      events.lonely(names);
+      for (const { socket } of waiting) socket.destroy();
     },
-    {
-      met: ({ names }, legs) => circuits.add({ names, legs }),
-      lonely: ({ names }, waiting) => {
-        log.info({ ...names, ending: "lonely" }, "nobody came to meet");
-        for (const { socket } of waiting) socket.destroy();
-      },
-    },
-  );
+  });
+  events.watchPairs(pairs);
   scope.defer(() => {
     for (const { socket } of pairs.clear()) socket.destroy();
   });
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PUBLIC, store, { log });
-  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client));
+  watchAnnouncements(metrics, announcements);
+  const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client, { log }));
   const { name } = settings;
-  const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, log });
+  readiness.add("endpoint", answersPing(eps, name));
+  const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, events, log });
   const { methods } = broker;
-  const door = {
-    rate_limits: settings.tcp_rate_limits,
-    hello_timeout_ms: limits.hello_timeout * 1_000,
-    strangers_max: limits.strangers_max,
-    strangers_per_source_max: limits.strangers_per_source_max,
-  };
   scope.use(
     await openTokenDoor(
-      {
-        ...door,
+      door(settings, {
         bind: settings.internal_bind_address,
         setting: "public: internal_bind_address",
-      },
+      }),
+      { events },
       (token, leg) => {
         if (pairs.seat(token, leg)) return;
-        log.debug({ door: "token", ending: "refused" }, "nobody expects this token");
+        events.turnedAway("token", "unknown");
         leg.socket.destroy();
       },
     ),
   );
   scope.use(
     await openSniDoor(
-      { ...door, bind: settings.tls_bind_address, setting: "public: tls_bind_address" },
+      door(settings, { bind: settings.tls_bind_address, setting: "public: tls_bind_address" }),
+      { events },
       (domain, leg) => void broker.passThrough(domain, leg, scope.signal),
     ),
   );
@@ -86,10 +78,11 @@ export async function runPublicProxy(
     await openJsonrpcServer(settings.jsonrpc_server, {
       serve: (request, gone) => answerFrom(methods, request, gone),
       log,
+      told: { events: rpc, listener: "proxy" },
       setting: "public: jsonrpc_server: bind_address",
     }),
   );
-  if (metrics) scope.use(await openMetricsServer(metrics));
+  readiness.opened();
   log.info({ operator: settings.name, endpoint }, "ready");
   await aborted(scope.signal);
   log.info({ circuits: circuits.open }, "stopping");

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { live } from "../../core/settings/live.ts";
 import {
   defaultsOf,
   defaultTo,
@@ -43,9 +44,9 @@ export const PublicProxySettings = z.strictObject({
   internal_endpoint: defaultTo("localhost:9999", endpoint),
   jsonrpc_client: JsonrpcClientSettings,
   jsonrpc_server: JsonrpcServerSettings,
-  accept_timeout: defaultTo(10, seconds(0.1, WAIT_MAX_S)),
-  tcp_rate_limits: optional(TcpRateLimits),
-  limits: defaultsOf(ProxyLimits),
+  accept_timeout: live(defaultTo(10, seconds(0.1, WAIT_MAX_S))),
+  tcp_rate_limits: live(optional(TcpRateLimits)),
+  limits: live(defaultsOf(ProxyLimits)),
 });
 export type PublicProxySettings = z.infer<typeof PublicProxySettings>;
 

@@ -4,8 +4,10 @@ import { Deadline } from "../../core/deadline.ts";
 import type { Log } from "../../core/log.ts";
 import { Scope } from "../../core/scope.ts";
 import { dial } from "../../net/dial.ts";
-import { acceptTls, readTls } from "../../net/tls.ts";
+import { openTls } from "../../net/live-tls.ts";
+import { acceptTls } from "../../net/tls.ts";
 import type { Circuits } from "../../relay/circuits.ts";
+import type { RpcEvents } from "../../rpc/events.ts";
 import { openHttpForwarder } from "../../rpc/http-forwarder.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcAcceptor } from "../../rpc/jsonrpc/server.ts";
@@ -15,30 +17,38 @@ import type { PrivateProxySettings } from "./settings.ts";
 const DIAL_MS = 5_000;
 const BODY_MAX = 4 * 1024 * 1024;
 
-/** Where connections for announced domains go. From `take` on the socket is the target's to close. */
-export type Target = AsyncDisposable & { take(socket: Socket, domain: string): Promise<void> };
+/** What a connection is for: the domain that its client asks for, and the request it belongs to. */
+export type Visit = { readonly domain: string; readonly request: string };
 
-type Dependencies = { circuits: Circuits; log: Log };
+/** Where connections for announced domains go. From `take` on the socket is the target's to close. */
+export type Target = AsyncDisposable & { take(socket: Socket, visit: Visit): Promise<void> };
+
+type Dependencies = { circuits: Circuits; rpc: RpcEvents; log: Log };
 
 /** Passes bytes through, or ends TLS here and forwards HTTP or JSON-RPC (eps-protocol 7.5). */
 export async function openTarget(
   { internal_endpoint, name }: PrivateProxySettings,
-  { circuits, log }: Dependencies,
+  { circuits, rpc, log }: Dependencies,
 ): Promise<Target> {
   const { address, tls } = internal_endpoint;
   if (!tls) return passThrough(address, { name, circuits });
   const scope = new Scope();
-  const service = scope.use(await openService(internal_endpoint, { log }));
+  const service = scope.use(await openService(internal_endpoint, { rpc, log }));
+  const files = scope.use(await openTls(tls, { log }));
   const acceptor = scope.use(
     acceptTls(
-      await readTls(tls),
+      files.current,
       { ...tls, alpn: ["http/1.1"] },
       {
-        secured: (socket) => service.accept(socket),
-        failed: (reason) => log.info({ reason }, "a TLS handshake failed"),
+        secured: (socket, took_ms) => {
+          rpc.secured("target", took_ms);
+          service.accept(socket);
+        },
+        failed: (reason) => rpc.handshakeFailed("target", reason),
       },
     ),
   );
+  files.onChange((material) => acceptor.renew(material));
   return {
     async take(socket) {
       acceptor.accept(socket);
@@ -52,7 +62,7 @@ function passThrough(
   { name, circuits }: { name: string; circuits: Circuits },
 ): Target {
   return {
-    async take(socket, domain) {
+    async take(socket, { domain, request }) {
       using deadline = new Deadline(DIAL_MS, `dialling ${address}`);
       const arrived_at = Date.now();
       try {
@@ -60,7 +70,7 @@ function passThrough(
         inner.on("error", () => {}); // an error is followed by a close, which the splice sees
         const door = "announced";
         circuits.add({
-          names: { caller: domain, callee: name },
+          names: { caller: domain, callee: name, request },
           legs: {
             caller: { door, socket, arrived_at },
             callee: { door, socket: inner, arrived_at: Date.now() },
@@ -79,12 +89,12 @@ type Service = AsyncDisposable & { accept(socket: Socket): void };
 
 async function openService(
   { address, timeout, jsonrpc_client, jsonrpc_path }: PrivateProxySettings["internal_endpoint"],
-  { log }: { log: Log },
+  { rpc, log }: { rpc: RpcEvents; log: Log },
 ): Promise<Service> {
   const timeout_ms = timeout * 1_000;
   if (!jsonrpc_client) return openHttpForwarder({ address, timeout_ms }, { log });
   const scope = new Scope();
-  const client = scope.use(await JsonrpcClient.open(jsonrpc_client));
+  const client = scope.use(await JsonrpcClient.open(jsonrpc_client, { log }));
   const server = scope.use(
     await openJsonrpcAcceptor(
       { path: jsonrpc_path, body_max: BODY_MAX },
@@ -94,6 +104,7 @@ async function openService(
           return client.call(call, { signal, timeout_ms });
         },
         log,
+        told: { events: rpc, listener: "target" },
       },
     ),
   );

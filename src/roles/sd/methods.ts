@@ -4,6 +4,7 @@ import { LIMITS } from "../../directory/limits.ts";
 import { SignedRecord } from "../../directory/record.ts";
 import { type MethodTable, method } from "../../rpc/methods.ts";
 import type { Json } from "../../wire/json.ts";
+import type { SdEvents } from "./events.ts";
 import type { Registry } from "./registry.ts";
 
 const WAIT_MAX_MS = 60_000;
@@ -19,12 +20,16 @@ const After = z.object({
 const Named = z.object({ name: z.string() });
 
 /** What a service directory answers (eps-protocol 8.7). Who may connect may ask; who signs may change. */
-export function sdMethods(registry: Registry): MethodTable {
+export function sdMethods(registry: Registry, { events }: { events: SdEvents }): MethodTable {
   return new Map([
     [
       "submitRecords",
       method(Batch, async ({ records }) => {
-        await registry.submit(records);
+        await registry.submit(records).catch((reason) => {
+          events.refused(reason);
+          throw reason;
+        });
+        events.accepted();
         return "ok";
       }),
     ],

@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { aborted, Deadline, orAbort } from "../../core/deadline.ts";
+import { explain } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { Trust } from "../../directory/certificates.ts";
 import { Ledger } from "../../directory/ledger.ts";
 import type { SignedRecord } from "../../directory/record.ts";
-import type { Store } from "../../store/store.ts";
+import type { Store, StoredEntry } from "../../store/store.ts";
 
 /** The type byte of a record in a datastore (eps-protocol 8.6). */
 const RECORD = 1;
@@ -16,6 +17,8 @@ export class Registry {
   #ledger: Ledger;
   #turn: Promise<unknown> = Promise.resolve();
   #news = new AbortController();
+  #waiting = 0;
+  #whyUnwritten: string | undefined;
 
   private constructor(store: Store, ledger: Ledger) {
     this.#store = store;
@@ -46,12 +49,22 @@ export class Registry {
     return this.#ledger;
   }
 
+  /** How many wait for news. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Why the last batch did not get into the store; nothing if it did. */
+  get whyUnwritten(): string | undefined {
+    return this.#whyUnwritten;
+  }
+
   /** Takes a batch as a whole or, with a fault that says why, not at all. On disk when it resolves. */
   async submit(batch: SignedRecord[]): Promise<void> {
     const mine = this.#turn.then(async () => {
       if (batch.length === 0) return;
       const next = await this.#ledger.propose(batch);
-      await this.#store.append(
+      await this.#write(
         batch.map((record) => ({
           type: RECORD,
           id: randomBytes(ID_SIZE),
@@ -63,6 +76,16 @@ export class Registry {
     });
     this.#turn = mine.catch(() => {});
     await mine;
+  }
+
+  async #write(entries: StoredEntry[]): Promise<void> {
+    try {
+      await this.#store.append(entries);
+      this.#whyUnwritten = undefined;
+    } catch (reason) {
+      this.#whyUnwritten = explain(reason);
+      throw reason;
+    }
   }
 
   /** Gives everybody who waits for news an answer now. */
@@ -81,7 +104,12 @@ export class Registry {
     if (now.length > 0 || wait_ms === 0) return now;
     // The deadline takes its listener away again, so that those who wait in vain leave nothing behind.
     using news = new Deadline(wait_ms, "news", this.#news.signal);
-    await orAbort(aborted(news.signal), signal);
+    this.#waiting += 1;
+    try {
+      await orAbort(aborted(news.signal), signal);
+    } finally {
+      this.#waiting -= 1;
+    }
     return this.#ledger.after(hash);
   }
 }

@@ -63,14 +63,17 @@ export class GrpcConnection {
     return state !== connectivityState.TRANSIENT_FAILURE && state !== connectivityState.SHUTDOWN;
   }
 
-  /** Brings back the response, or throws a fault; a `SpentFault` means that it certainly never ran. */
+  /**
+   * Brings back the response, or throws a fault: `SpentFault` if the call certainly never ran,
+   * `UnansweredFault` if it may have.
+   */
   call(request: WireRequest, signal: AbortSignal): Promise<WireResponse> {
     return new Promise((resolve, reject) => {
       signal.throwIfAborted();
       const call = this.#client.Call(request, (error, response) => {
         signal.removeEventListener("abort", cancel);
         if (!error) resolve(response);
-        else reject(signal.aborted ? signal.reason : this.#faultOf(error));
+        else reject(this.#unanswered(signal.aborted ? signal.reason : this.#faultOf(error)));
       });
       const cancel = (): void => call.cancel();
       signal.addEventListener("abort", cancel, { once: true });
@@ -91,6 +94,15 @@ export class GrpcConnection {
     this.#client.close();
   }
 
+  #unanswered(reason: unknown): unknown {
+    const mayHaveRun =
+      this.#credentials.secured &&
+      reason instanceof Fault &&
+      !(reason instanceof SpentFault) &&
+      ["unreachable", "timeout"].includes(reason.fault);
+    return mayHaveRun ? new UnansweredFault(reason) : reason;
+  }
+
   #faultOf(error: ServiceError): Fault {
     const { failure } = this.#credentials;
     if (failure && error.code === status.UNAVAILABLE) return failure;
@@ -104,6 +116,13 @@ export class GrpcConnection {
 export class SpentFault extends Fault {
   constructor() {
     super("unreachable", "the connection is over");
+  }
+}
+
+/** The fault of a call that was sent and never answered, so that nobody here knows whether it ran. */
+export class UnansweredFault extends Fault {
+  constructor({ fault, message, cause }: Fault) {
+    super(fault, message, { cause });
   }
 }
 
@@ -130,6 +149,8 @@ type Connector = ReturnType<ChannelCredentials["_createSecureConnector"]>;
 class OneSocket extends ChannelCredentials {
   /** Why there is no connection, if securing the socket failed. */
   failure: Fault | undefined;
+  /** Calls have gone out by this socket. */
+  secured = false;
   /** No call can go out by this socket (any more). */
   over = false;
   readonly #secure: (socket: Socket) => Promise<TLSSocket>;
@@ -154,11 +175,12 @@ class OneSocket extends ChannelCredentials {
         try {
           if (this.#used) throw new SpentFault();
           this.#used = true;
-          const secured = await this.#secure(socket);
-          secured.once("close", () => {
+          const socketAbove = await this.#secure(socket);
+          socketAbove.once("close", () => {
             this.over = true;
           });
-          return { socket: secured, secure: true };
+          this.secured = true;
+          return { socket: socketAbove, secure: true };
         } catch (reason) {
           this.over = true;
           this.failure = Fault.from(reason);

@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
 import {
   Server,
   ServerCredentials,
@@ -9,8 +10,10 @@ import {
 } from "@grpc/grpc-js";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
+import { openTls } from "../../net/live-tls.ts";
 import type { TlsSettings } from "../../net/settings.ts";
-import { acceptTls, type Leaf, leafOf, readTls } from "../../net/tls.ts";
+import { acceptTls, type Leaf, leafOf } from "../../net/tls.ts";
+import type { RpcEvents } from "../events.ts";
 import { KEEPALIVE, MESSAGE_MAX } from "./limits.ts";
 import { Eps, type WireRequest, type WireResponse } from "./messages.ts";
 
@@ -33,6 +36,8 @@ type GrpcHandlers = {
 export type GrpcServer = AsyncDisposable & {
   /** Takes over a socket, accepted or dialled, and serves gRPC over mutual TLS on it. */
   accept(socket: Duplex): void;
+  /** Hangs up on every connection whose certificate is not good any more. */
+  recheck(isGood: (leaf: Leaf) => boolean): void;
 };
 
 /**
@@ -42,7 +47,7 @@ export type GrpcServer = AsyncDisposable & {
 export async function openGrpcServer(
   tls: TlsSettings,
   { call, reverse }: GrpcHandlers,
-  { log }: { log: Log },
+  { log, events }: { log: Log; events?: RpcEvents | undefined },
 ): Promise<GrpcServer> {
   const server = new Server({
     ...KEEPALIVE,
@@ -76,21 +81,34 @@ export async function openGrpcServer(
   });
   // TLS is ours, so that certificates are read once a connection; gRPC gets the plain side.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const connections = new Set<TLSSocket>();
+  const files = await openTls(tls, { log });
   const acceptor = acceptTls(
-    await readTls(tls),
+    files.current,
     { ...tls, alpn: ["h2"] },
     {
-      secured: (socket) => {
+      secured: (socket, took_ms) => {
+        events?.secured("grpc", took_ms);
         socket.authorized ||= !tls.verify_client; // then the pin alone decides
+        connections.add(socket);
+        socket.once("close", () => connections.delete(socket));
         injector.injectConnection(socket);
       },
-      failed: (reason) => log.debug({ reason }, "a TLS handshake failed"),
+      failed: (reason) => events?.handshakeFailed("grpc", reason),
     },
   );
+  files.onChange((material) => acceptor.renew(material));
 
   return {
     accept: (socket) => acceptor.accept(socket),
+    recheck(isGood) {
+      for (const socket of connections) {
+        const leaf = leafOf(socket.getPeerCertificate());
+        if (leaf && !isGood(leaf)) socket.destroy();
+      }
+    },
     async [Symbol.asyncDispose]() {
+      await files[Symbol.asyncDispose]();
       // Asks every session to close behind its last answer. What it calls back is not to be relied
       // on: with Node 24 it does so before that. A session that is done closes its socket.
       server.tryShutdown(() => {});

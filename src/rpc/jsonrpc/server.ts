@@ -6,10 +6,11 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { explain, FAULTS, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { bindFault, bindOptions, type Listener } from "../../net/listen.ts";
+import { type LiveTls, openTls } from "../../net/live-tls.ts";
 import { RateLimiter } from "../../net/rate-limit.ts";
-import { readTls } from "../../net/tls.ts";
 import { type Answer, faultAnswer } from "../../wire/answer.ts";
 import { formatResponse, parseRequest, type Request } from "../../wire/jsonrpc.ts";
+import type { ListenerName, RpcEvents } from "../events.ts";
 import type { JsonrpcServerSettings } from "../settings.ts";
 import { allowOrigins } from "./cors.ts";
 
@@ -21,8 +22,18 @@ const HANDSHAKE_MS = 10_000;
 const STREAMS_MAX = 1_000;
 const CONNECTIONS_MAX = 10_000;
 
+/** Header fields for the reply, which whoever answers may fill in. Names are in lower case. */
+export type ReplyHeaders = Record<string, string>;
+
 /** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
-type Serve = (request: Request, signal: AbortSignal) => Promise<Answer>;
+type Serve = (request: Request, signal: AbortSignal, headers: ReplyHeaders) => Promise<Answer>;
+
+type Dependencies = {
+  serve: Serve;
+  log: Log;
+  /** Who hears of requests and handshakes, and by which name. */
+  told?: { events: RpcEvents; listener: ListenerName } | undefined;
+};
 
 /**
  * JSON-RPC over HTTP/1.1 and, with TLS, HTTP/2 (eps-protocol 5.1): one request a POST, every error
@@ -32,23 +43,23 @@ type Serve = (request: Request, signal: AbortSignal) => Promise<Answer>;
  */
 export async function openJsonrpcServer(
   settings: JsonrpcServerSettings,
-  { serve, log, setting }: { serve: Serve; log: Log; setting: string },
+  { setting, ...deps }: Dependencies & { setting: string },
 ): Promise<Listener> {
-  const { app, close } = await makeService(settings, { serve, log });
+  const { app, close } = await makeService(settings, deps);
   try {
     await app.listen(listenOptions(settings.bind_address));
   } catch (cause) {
     throw bindFault(settings.bind_address, setting, cause);
   }
   const { port } = app.server.address() as { port: number };
-  log.debug({ address: settings.bind_address, port, setting }, "accepting JSON-RPC");
+  deps.log.debug({ address: settings.bind_address, port, setting }, "accepting JSON-RPC");
   return { port, [Symbol.asyncDispose]: close };
 }
 
 /** The same over sockets that come from elsewhere; from `accept` on they are the server's to close. */
 export async function openJsonrpcAcceptor(
   settings: ServiceSettings,
-  deps: { serve: Serve; log: Log },
+  deps: Dependencies,
 ): Promise<AsyncDisposable & { accept(socket: Duplex): void }> {
   const { app, close } = await makeService(settings, deps);
   return {
@@ -61,12 +72,13 @@ type ServiceSettings = Omit<JsonrpcServerSettings, "bind_address">;
 
 async function makeService(
   settings: ServiceSettings,
-  { serve, log }: { serve: Serve; log: Log },
+  { serve, log, told }: Dependencies,
 ): Promise<{ app: FastifyInstance; close(): Promise<void> }> {
-  const app = await makeServer(settings);
+  const tls = settings.tls && (await openTls(settings.tls, { log }));
+  const app = makeServer(settings, tls);
   const server = app.server;
   const underWay = new Set<AbortController>();
-  const sockets = watchSockets(server, new RateLimiter(settings.tcp_rate_limits ?? []));
+  const sockets = watchSockets(server, settings);
   const path = new RegExp(`^(?:${settings.path})$`);
 
   // The method is not checked, and a GET may have a body (eps-protocol 5.1).
@@ -79,6 +91,12 @@ async function makeService(
       return reply.code(404).send({ message: "not found" });
     }
     return undefined;
+  });
+  app.addHook("onResponse", async (_, reply) => {
+    told?.events.answered(told.listener, reply.statusCode, reply.elapsedTime);
+  });
+  server.on("tlsClientError", (reason: Error) => {
+    told?.events.handshakeFailed(told.listener, explain(reason));
   });
   app.setErrorHandler((reason, _, reply) => {
     const fault = httpFault(reason, settings.body_max);
@@ -109,7 +127,9 @@ async function makeService(
     try {
       const parsed = parseRequest(parseBody(request));
       id = parsed.id ?? null;
-      const answer = await serve(parsed, gone);
+      const headers: ReplyHeaders = {};
+      const answer = await serve(parsed, gone, headers);
+      reply.headers(headers);
       return send(reply, "error" in answer ? 400 : 200, answer, id);
     } catch (reason) {
       const fault = Fault.from(reason);
@@ -124,6 +144,7 @@ async function makeService(
     app,
     async close() {
       server.close();
+      await tls?.[Symbol.asyncDispose]();
       for (let waited = 0; underWay.size > 0 && waited < CLOSE_MS; waited += 20) await sleep(20);
       for (const gone of underWay) gone.abort(new Fault("unreachable", "the server is stopping"));
       await sleep(0); // lets the answers to those that were aborted get out
@@ -133,23 +154,25 @@ async function makeService(
   };
 }
 
-async function makeServer(settings: ServiceSettings): Promise<FastifyInstance> {
+function makeServer(settings: ServiceSettings, tls: LiveTls | undefined): FastifyInstance {
   const options = {
     logger: false,
     bodyLimit: settings.body_max,
     requestTimeout: REQUEST_MS,
     forceCloseConnections: true,
   };
-  if (!settings.tls) return Fastify(options);
+  if (!settings.tls || !tls) return Fastify(options);
   const https = {
-    ...(await readTls(settings.tls)),
+    ...tls.current,
     allowHTTP1: true,
     handshakeTimeout: HANDSHAKE_MS,
     settings: { maxConcurrentStreams: STREAMS_MAX },
     requestCert: settings.tls.verify_client || settings.tls.request_client_cert,
     rejectUnauthorized: settings.tls.verify_client,
   };
-  return Fastify({ ...options, http2: true, https }) as unknown as FastifyInstance;
+  const app = Fastify({ ...options, http2: true, https });
+  tls.onChange((material) => app.server.setSecureContext(material));
+  return app as unknown as FastifyInstance;
 }
 
 /** Has the caller hung up while its request was still being read, too early for anybody to listen? */
@@ -159,9 +182,11 @@ function isGone({ raw }: FastifyReply): boolean {
 }
 
 /** Keeps count of the open sockets, and turns away those that come too often or are too many. */
-function watchSockets(server: HttpServer, limiter: RateLimiter): Set<Socket> {
+function watchSockets(server: HttpServer, settings: ServiceSettings): Set<Socket> {
   const sockets = new Set<Socket>();
+  const limiter = new RateLimiter([]);
   server.on("connection", (socket: Socket) => {
+    limiter.use(settings.tcp_rate_limits);
     if (sockets.size >= CONNECTIONS_MAX || !limiter.admits(socket.remoteAddress)) {
       socket.destroy();
       return;

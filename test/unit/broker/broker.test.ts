@@ -1,8 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { Broker } from "../../../src/broker/broker.ts";
 import type { Call, Channel } from "../../../src/broker/channel.ts";
+import { BrokerEvents } from "../../../src/broker/events.ts";
 import { aborted } from "../../../src/core/deadline.ts";
 import { Fault } from "../../../src/core/fault.ts";
+import { silent } from "../../../src/core/log.ts";
+import { openMetrics } from "../../../src/core/metrics.ts";
+import { UnansweredFault } from "../../../src/rpc/grpc/client.ts";
 import type { Answer } from "../../../src/wire/answer.ts";
 import type { JsonObject } from "../../../src/wire/json.ts";
 import { MemoryDirectory, operator, service } from "../../support/directory.ts";
@@ -39,6 +43,13 @@ class Reaching implements Channel {
   }
 }
 
+const TIMES = { call_timeout_ms: 60_000, respond_timeout_ms: 60_000 };
+
+function hd2Broker(directory: MemoryDirectory, times: Partial<typeof TIMES> = {}): Broker {
+  const events = new BrokerEvents({ log: silent, metrics: openMetrics() });
+  return new Broker({ self: "hd-2", ...TIMES, ...times }, { directory, events });
+}
+
 /** hd-2's broker. Health departments may call `add` and `_ping`; hd-1 is one, lab-1 is none. */
 function hd2(...channels: Channel[]) {
   const directory = new MemoryDirectory(
@@ -46,7 +57,7 @@ function hd2(...channels: Channel[]) {
     operator("hd-2", { services: [service("health-departments", "add", "_ping")] }),
     operator("lab-1", { groups: ["labs"] }),
   );
-  const broker = new Broker({ self: "hd-2", directory });
+  const broker = hd2Broker(directory);
   for (const channel of channels) broker.add(channel);
   return { broker, directory };
 }
@@ -130,7 +141,7 @@ describe("the broker", () => {
 
     it("everything while its own entry is missing", async () => {
       const directory = new MemoryDirectory(operator("hd-1"));
-      const broker = new Broker({ self: "hd-2", directory });
+      const broker = hd2Broker(directory);
       await expect(broker.deliver(message("hd-1"), never)).rejects.toMatchObject({
         fault: "not_found",
         message: expect.stringContaining("our own name 'hd-2'"),
@@ -258,5 +269,90 @@ describe("the broker", () => {
     await until(() => channel.taken.length === 1, "it is under way");
     hangUp.abort(new Fault("timeout", "took longer than 1 s"));
     expect(await answer).toMatchObject({ error: { code: 500, data: { fault: "timeout" } } });
+  });
+
+  describe("asks after a call that was sent and lost", () => {
+    const lost = new UnansweredFault(new Fault("unreachable", "the connection broke"));
+    const given: Answer = { result: { found: 1 } };
+
+    /** A way to lab-1 on which calls are lost; what is said to questions after them comes in order. */
+    function lossy(...told: Array<Answer | Fault>) {
+      const channel = new Reaching("grpc_client", ["lab-1"], async ({ address }) => {
+        if (address.method !== "_pickUp") throw lost;
+        const next = told.shift();
+        if (!next || next instanceof Fault) throw next ?? new Error("asked too often");
+        return next;
+      });
+      const { broker } = hd2(channel);
+      const call = { to: "lab-1", call: "1~V1StGXR8_Z" };
+      const answer = broker.deliver(message("hd-2", call), never);
+      const questions = () =>
+        channel.taken.slice(1).map(({ address, params }) => [address, params]);
+      return { answer, questions };
+    }
+
+    it("and brings back the answer that was promised, however long it takes", async () => {
+      const away = new Fault("unreachable", "not there yet");
+      const { answer, questions } = lossy(
+        away,
+        { result: { pending: true } },
+        { result: { pending: true } },
+        { result: { answer: given } },
+      );
+      expect(await answer).toEqual(given);
+      expect(questions()).toHaveLength(4);
+      for (const [address, params] of questions()) {
+        expect(address).toMatchObject({
+          operator: "lab-1",
+          call: expect.stringMatching(/~V1StGXR8_Z$/),
+        });
+        expect(params).toEqual({ id: "lab-1.add(1~V1StGXR8_Z)" });
+      }
+    });
+
+    it("and tells of the loss when the other side knows nothing, or cannot be asked", async () => {
+      for (const told of [
+        { error: { code: 403, message: "Permission denied" } }, // an original
+        { result: { something: "else" } },
+      ]) {
+        expect(await lossy(told).answer).toMatchObject({
+          error: { code: 500, message: expect.stringContaining("the connection broke") },
+        });
+      }
+    });
+
+    it("but not after one that was never sent", async () => {
+      const channel = new Reaching("grpc_client", ["lab-1"], async () => {
+        throw new Fault("unreachable", "nobody there");
+      });
+      const { broker } = hd2(channel);
+      const answer = await broker.deliver(message("hd-2", { to: "lab-1" }), never);
+      expect(answer).toMatchObject({ error: { code: 500 } });
+      expect(channel.taken).toHaveLength(1);
+    });
+
+    it("but not for a caller who has hung up", async () => {
+      const hangUp = new AbortController();
+      const channel = new Reaching("grpc_client", ["lab-1"], async () => {
+        hangUp.abort(new Fault("unreachable", "the caller hung up"));
+        throw lost;
+      });
+      const { broker } = hd2(channel);
+      await broker.deliver(message("hd-2", { to: "lab-1" }), hangUp.signal);
+      expect(channel.taken.length).toBeLessThanOrEqual(2);
+    });
+  });
+
+  it("gives a call no longer than the settings say", async () => {
+    const directory = new MemoryDirectory(operator("hd-2"));
+    const broker = hd2Broker(directory, { call_timeout_ms: 10 });
+    broker.add(
+      new Reaching("a", ["hd-2"], async (_, signal) => {
+        await aborted(signal);
+        throw signal.reason;
+      }),
+    );
+    const answer = await broker.deliver(message("hd-2"), never);
+    expect(answer).toMatchObject({ error: { code: 500, data: { fault: "timeout" } } });
   });
 });

@@ -63,7 +63,7 @@ describe("an operator that is connected by a reverse stream", () => {
     const reason = new Fault("timeout", "took too long");
     const abandoned = call("1", hangUp.signal);
     hangUp.abort(reason);
-    await expect(abandoned).rejects.toBe(reason);
+    await expect(abandoned).rejects.toMatchObject({ fault: "timeout", message: "took too long" });
 
     const next = call("2");
     answer("1", "late");

@@ -16,8 +16,8 @@ describe("a program that is asked to leave", () => {
 
   /** Starts a command that never closes, and asks it to leave. */
   function leave(drain_ms?: number): void {
-    void run(async (_, mayDrain) => {
-      if (drain_ms !== undefined) mayDrain(drain_ms);
+    void run(async (_, { mayDrain }) => {
+      if (drain_ms !== undefined) mayDrain(() => drain_ms);
       await new Promise(() => {});
     });
     const leaving = process.listeners("SIGTERM").at(-1) as () => void;
@@ -39,5 +39,44 @@ describe("a program that is asked to leave", () => {
     expect(process.exit).not.toHaveBeenCalled();
     vi.advanceTimersByTime(10_000);
     expect(process.exit).toHaveBeenCalledWith(1);
+  });
+});
+
+describe("a program whose terminal is still there, or that has none", () => {
+  beforeEach(() => {
+    vi.useFakeTimers(); // the one that ends a program that does not close
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+  const hangUp = (): void => (process.listeners("SIGHUP").at(-1) as () => void)();
+
+  it("does at SIGHUP what its command has arranged, and goes on", async () => {
+    let renewed = 0;
+    let leave = (): void => {};
+    const running = run(async (signal, { onHangup }) => {
+      onHangup(() => {
+        renewed += 1;
+      });
+      await new Promise<void>((resolve) => {
+        leave = resolve;
+      });
+      expect(signal.aborted).toBe(false);
+    });
+    hangUp();
+    hangUp();
+    expect(renewed).toBe(2);
+    leave();
+    await running;
+  });
+
+  it("leaves at SIGHUP if its command has arranged nothing", async () => {
+    const before = process.listenerCount("SIGHUP");
+    const running = run(async (signal) => {
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    });
+    hangUp();
+    await running;
+    expect(process.listenerCount("SIGHUP")).toBe(before);
   });
 });

@@ -45,6 +45,18 @@ describe("a rate limiter", () => {
     expect(admitted(limiter, [1_000, 2_000, 3_000])).toEqual([true, true, false]);
   });
 
+  it("counts anew when its limits are others, and goes on counting when they are not", () => {
+    const [one, two] = [1, 2].map((limit) => [{ type: "hour" as const, limit }]);
+    const limiter = new RateLimiter(one ?? []);
+    expect(admitted(limiter, [0, 0])).toEqual([true, false]);
+    limiter.use(one);
+    expect(admitted(limiter, [0])).toEqual([false]);
+    limiter.use(two);
+    expect(admitted(limiter, [0, 0, 0])).toEqual([true, true, false]);
+    limiter.use(undefined);
+    expect(admitted(limiter, [0, 0, 0])).toEqual([true, true, true]);
+  });
+
   it("shares nothing with another", () => {
     const limits = [{ type: "second" as const, limit: 1 }];
     const [a, b] = [new RateLimiter(limits), new RateLimiter(limits)];

@@ -1,6 +1,7 @@
 import "reflect-metadata"; // must be loaded before x509, which throws without it
 import { createHash, KeyObject, webcrypto } from "node:crypto";
 import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { createServer, type PeerCertificate } from "node:tls";
 import {
@@ -154,6 +155,26 @@ describe("a TLS handshake", () => {
     await expect(readTls(wrong)).rejects.toMatchObject({
       fault: "settings",
       message: expect.stringContaining("is not a PEM file"),
+    });
+  });
+
+  it("needs authorities that can be read, since OpenSSL would pass over the others", async () => {
+    const papers = await authority.issue("hd-1");
+    const [root = ""] = papers.ca_certificate_files;
+    const file = `${root}.bad`;
+    const refusal = async (text: string): Promise<unknown> => {
+      await writeFile(file, text);
+      return await readTls({ ...papers, ca_certificate_files: [root, file] }).catch((e) => e);
+    };
+    const whole = await readFile(root, "utf8");
+    expect(await refusal(whole)).toMatchObject({ minVersion: "TLSv1.2" });
+    expect(await refusal(whole.slice(0, 200))).toMatchObject({
+      fault: "settings",
+      message: `${file} is cut off: a block in it has no end`,
+    });
+    expect(await refusal(whole.replace(/\n.{20}/, "\n"))).toMatchObject({
+      fault: "settings",
+      message: `${file} holds a certificate that cannot be read`,
     });
   });
 });

@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Log } from "../../../src/core/log.ts";
+import { openMetrics } from "../../../src/core/metrics.ts";
 import { Circuits } from "../../../src/relay/circuits.ts";
+import { RelayEvents } from "../../../src/relay/events.ts";
 import { until } from "../../support/until.ts";
 import { Ear, Wires } from "../../support/wires.ts";
 
@@ -36,12 +38,14 @@ describe("the circuits", () => {
 
   function open(settings: Partial<typeof GENEROUS> = {}) {
     const { log, lines } = keepingLog();
-    const circuits = new Circuits({ ...GENEROUS, ...settings }, { log });
+    const metrics = openMetrics();
+    const events = new RelayEvents({ log, metrics });
+    const circuits = new Circuits({ ...GENEROUS, ...settings }, { events });
     opened.push(circuits);
     const add = async (waited_ms = 0) => {
       const [caller, callee] = [await wires.connect(), await wires.connect()];
       circuits.add({
-        names: { caller: "hd-1", callee: "hd-2" },
+        names: { caller: "hd-1", callee: "hd-2", request: "r1" },
         legs: {
           caller: { door: "token", socket: caller.accepted, arrived_at: 1_000 + waited_ms },
           callee: { door: "token", socket: callee.accepted, arrived_at: 1_000 },
@@ -72,6 +76,7 @@ describe("the circuits", () => {
       level: "info",
       message: "circuit ended",
       circuit: expect.stringMatching(/^[\w-]{12}$/),
+      request: "r1",
       door: "token",
       caller: "hd-1",
       callee: "hd-2",

@@ -8,7 +8,7 @@ type Pairing = ReturnType<Pairs<string>["expect"]>;
 
 const PATIENCE_MS = 10_000;
 const GENEROUS = { patience_ms: PATIENCE_MS, pending_max: 100, pending_per_caller_max: 100 };
-const NAMES = { caller: "hd-1", callee: "hd-2" };
+const NAMES = { caller: "hd-1", callee: "hd-2", request: "r1" };
 
 /** Pairs whose legs are words, and everything that happened to them. */
 function pairs(settings: Partial<typeof GENEROUS> = {}) {
@@ -143,7 +143,7 @@ describe("the rendezvous of a pair", () => {
     const first = all.expect(NAMES);
     all.expect(NAMES);
     expect(() => all.expect(NAMES)).toThrow(expect.objectContaining({ fault: "overloaded" }));
-    all.expect({ caller: "hd-3", callee: "hd-2" });
+    all.expect({ ...NAMES, caller: "hd-3" });
     all.forget(first);
     all.expect(NAMES);
     expect(() => all.expect(NAMES)).toThrow(expect.objectContaining({ fault: "overloaded" }));
@@ -156,8 +156,8 @@ describe("the rendezvous of a pair", () => {
   it("expects so many pairs in all", () => {
     const { all } = pairs({ pending_max: 2 });
     all.expect(NAMES);
-    const { tokens } = all.expect({ caller: "hd-3", callee: "hd-2" });
-    const another = { caller: "hd-4", callee: "hd-2" };
+    const { tokens } = all.expect({ ...NAMES, caller: "hd-3" });
+    const another = { ...NAMES, caller: "hd-4" };
     expect(() => all.expect(another)).toThrow(expect.objectContaining({ fault: "overloaded" }));
     all.seat(tokens.caller, "a");
     expect(() => all.expect(another)).toThrow(expect.objectContaining({ fault: "overloaded" }));
@@ -168,7 +168,7 @@ describe("the rendezvous of a pair", () => {
 
   it("brings back everybody who waits when it is cleared", () => {
     const { all, lonely } = pairs();
-    const pairings = ["hd-1", "hd-3", "hd-4"].map((caller) => all.expect({ caller, callee: "x" }));
+    const pairings = ["hd-1", "hd-3", "hd-4"].map((caller) => all.expect({ ...NAMES, caller }));
     all.seat(pairings[0]?.tokens.caller ?? randomBytes(1), "a");
     all.seat(pairings[1]?.tokens.callee ?? randomBytes(1), "b");
     expect(all.clear().sort()).toEqual(["a", "b"]);
@@ -191,7 +191,7 @@ describe("the rendezvous of a pair", () => {
         const seated = new Map<string, string>();
         for (const [index, { what, which }] of events.entries()) {
           const pairing = pairings[which];
-          if (what === "expect") pairings.push(all.expect({ caller: `c${which}`, callee: "x" }));
+          if (what === "expect") pairings.push(all.expect({ ...NAMES, caller: `c${which}` }));
           else if (what === "wait") vi.advanceTimersByTime(PATIENCE_MS / 2);
           else if (what === "guess") expect(all.seat(randomBytes(32), "guess")).toBeUndefined();
           else if (!pairing) continue;

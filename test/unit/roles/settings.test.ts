@@ -49,10 +49,12 @@ const EPS_ROLES = {
   "public-proxy-eps-1": {
     name: "public-proxy-1.ga",
     channels: ["localhost:5556", "", "localhost:5544", ""],
+    metrics: "localhost:2116",
   },
   "private-proxy-eps-1": {
     name: "private-proxy-1.ga",
     channels: ["localhost:7776", "", "localhost:7766", ""],
+    metrics: "localhost:2118",
   },
 };
 
@@ -114,7 +116,10 @@ describe("the development roles", () => {
 
   it("sd-1 keeps its records in a file and limits connections", async () => {
     const settings = await dev(SdSettings, "sd-1");
-    expect(addresses(settings)).toEqual({ "jsonrpc_server.bind_address": "localhost:3322" });
+    expect(addresses(settings)).toEqual({
+      "jsonrpc_server.bind_address": "localhost:3322",
+      "metrics.bind_address": "localhost:2114",
+    });
     expect(settings.jsonrpc_server.tls?.verify_client).toBe(true);
     expect(settings.jsonrpc_server.tcp_rate_limits).toEqual([
       { type: "second", limit: 10 },
@@ -357,9 +362,7 @@ jsonrpc_server:
       },
       jsonrpc_server: { path: "/jsonrpc" },
     });
-    expect(warnings).toEqual([
-      expect.stringMatching(/1\.yml:6:1: metrics: is unknown and ignored$/),
-    ]);
+    expect(warnings).toEqual([]);
   });
 
   it("load for both kinds of proxy", async () => {
@@ -509,4 +512,25 @@ it("settings/README.md mentions every key there is", async () => {
     });
   }
   expect([...missing]).toEqual([]);
+});
+
+it("settings/README.md marks the keys that take effect at SIGHUP, and no others", async () => {
+  const readme = await readFile("settings/README.md", "utf8");
+  const marked = [...readme.matchAll(/`([\w.]+)`(?:\*\*)?(?: ✦)? ↻/g)].map(([, key = ""]) => key);
+  const live = new Set<string>();
+  for (const schema of [EpsSettings, SdSettings, ProxySettings]) {
+    const described = JSON.stringify(
+      z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }),
+    );
+    JSON.parse(described, (key, value) => {
+      if (key !== "properties") return value;
+      for (const [name, each] of Object.entries<{ live?: boolean }>(value)) {
+        if (each.live) live.add(name);
+      }
+      return value;
+    });
+  }
+  const missing = [...live].filter((name) => !marked.some((key) => key.split(".").includes(name)));
+  const wrong = marked.filter((key) => !key.split(".").some((name) => live.has(name)));
+  expect({ missing, wrong }).toEqual({ missing: [], wrong: [] });
 });

@@ -54,7 +54,7 @@ format: node_modules/.installed
 
 ## what the suites with real peers need, from Debian's packages
 test-deps:
-	apt-get update -qq && apt-get install -y -qq bsdutils curl git openssl redis-server systemd
+	apt-get update -qq && apt-get install -y -qq bsdutils chromium curl git libnss3-tools openssl redis-server systemd
 
 ## the tests on the other Node majors that we support
 test-majors: dist/.built

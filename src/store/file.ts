@@ -6,7 +6,7 @@
  * `recover`, in a running process by `#cutBack`.
  */
 import { randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { explain, Fault } from "../core/fault.ts";
 import type { Log } from "../core/log.ts";
@@ -42,7 +42,7 @@ export async function openFileStore(
     if (reason instanceof Fault) throw reason;
     throw new Fault(
       "settings",
-      `the store ${path} cannot be opened: ${explain(reason)} (the file and its folder must be writable)`,
+      `the store ${path} cannot be opened: ${explain(reason)} (${adviceFor(reason) ?? "the file and its folder must be writable"})`,
       { cause: reason },
     );
   }
@@ -111,7 +111,7 @@ class FileStore implements Store {
       if (count > 1) await removeIntent(this.#path);
     } catch (reason) {
       this.#unclean = true;
-      const advice = adviceFor(reason);
+      const advice = adviceFor(reason) ?? UNKNOWN;
       this.#log.error({ err: reason, file: this.#path }, `append failed: ${advice}`);
       await this.#cutBack();
       throw new Fault("internal", `nothing was stored: ${advice}`, { cause: reason });
@@ -129,7 +129,9 @@ class FileStore implements Store {
     } catch (reason) {
       const advice = `the file could not be cut back to ${this.#size} bytes and takes no more entries until it can`;
       this.#log.error({ err: reason, file: this.#path }, advice);
-      throw new Fault("internal", `nothing was stored: ${adviceFor(reason)}`, { cause: reason });
+      throw new Fault("internal", `nothing was stored: ${adviceFor(reason) ?? UNKNOWN}`, {
+        cause: reason,
+      });
     }
   }
 
@@ -196,6 +198,9 @@ async function keepTorn(file: FileHandle, path: string, from: number, to: number
       offset += block.length;
     }
     await torn.sync();
+  } catch (reason) {
+    await rm(copy); // half a copy is none, and one would be left by every attempt to start
+    throw reason;
   } finally {
     await torn.close();
   }
@@ -265,17 +270,19 @@ function damaged(path: string, { offset, message }: Damage): Fault {
   );
 }
 
-function adviceFor(reason: unknown): string {
+function adviceFor(reason: unknown): string | undefined {
   const code = reason instanceof Error ? (reason as NodeJS.ErrnoException).code : undefined;
-  return (code && ADVICE[code]) ?? "the disk refuses to write; the log says why";
+  return code && ADVICE[code];
 }
+
+const UNKNOWN = "the disk refuses to write; the log says why";
 
 const ADVICE: Record<string, string> = {
   ENOSPC: "the disk is full; free some space and try again",
   EDQUOT: "the disk quota is used up; raise it and try again",
   EFBIG: "the file may not grow any further; raise the limit on file sizes (ulimit -f) and restart",
   EIO: "the disk reports an error; check it before trying again",
-  EROFS: "the disk has become read-only; check it before trying again",
+  EROFS: "the disk is read-only; check it before trying again",
 };
 
 const BLOCK_BYTES = 1024 * 1024;

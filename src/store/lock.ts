@@ -31,6 +31,8 @@ function created(lock: string, mine: string): boolean {
     return true;
   } catch (reason) {
     if (codeOf(reason) === "EEXIST") return false;
+    // On a full disk the name is there and what it says is not: nobody would know whose it is.
+    rmSync(lock, { force: true });
     throw reason;
   }
 }

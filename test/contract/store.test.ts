@@ -1,57 +1,10 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, expect, it } from "vitest";
 import { silent } from "../../src/core/log.ts";
 import { openStore } from "../../src/store/open.ts";
-import type { DatastoreSettings } from "../../src/store/settings.ts";
 import type { Store, StoredEntry } from "../../src/store/store.ts";
-import { startRedis } from "../support/redis.ts";
+import { type Place, stores } from "../support/stores.ts";
 import { describeWith } from "../support/tools.ts";
-
-/** Somewhere a store can be opened, closed and opened again. */
-type Place = { settings: DatastoreSettings; clear(): Promise<void> };
-
-const stores: Array<{
-  name: string;
-  needs: string[];
-  /** Whether it still has everything when it is opened again. */
-  lasts: boolean;
-  place: () => Promise<Place>;
-}> = [
-  {
-    name: "file",
-    needs: [],
-    lasts: true,
-    async place() {
-      const folder = await mkdtemp(join(tmpdir(), "store-"));
-      return {
-        settings: { type: "file", settings: { filename: join(folder, "entries") } },
-        clear: () => rm(folder, { recursive: true }),
-      };
-    },
-  },
-  {
-    name: "redis",
-    needs: ["redis-server"],
-    lasts: true,
-    async place() {
-      const { address, clear } = await startRedis();
-      const settings = { password: "", database: 0, key: "entries", master_name: "" };
-      return {
-        settings: { type: "redis", settings: { ...settings, addresses: [address] } },
-        clear,
-      };
-    },
-  },
-  {
-    name: "memory",
-    needs: [],
-    lasts: false,
-    place: async () => ({ settings: { type: "memory", settings: {} }, clear: async () => {} }),
-  },
-];
 
 const entry = (text: string, type = 1): StoredEntry => ({
   type,

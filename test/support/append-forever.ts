@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
+import type { DatastoreSettings } from "../../src/store/settings.ts";
 
 /**
  * A process of its own that appends batches of one to three entries until it is killed. Its lines:
@@ -11,10 +12,10 @@ import { createInterface } from "node:readline";
  * become larger than that, and the process ends after `batches_max` batches.
  */
 export function appendForever(
-  filename: string,
+  store: DatastoreSettings,
   { limit_kib, batches_max = 1e9 }: { limit_kib?: number; batches_max?: number } = {},
 ): { child: ChildProcess; lines: AsyncIterable<string> } {
-  const built = new URL("../../dist/store/file.js", import.meta.url);
+  const built = new URL("../../dist/store/open.js", import.meta.url);
   if (!existsSync(built)) throw new Error("dist/ is missing: run `make all` first");
   const limits = limit_kib === undefined ? "" : `trap '' XFSZ; ulimit -f ${limit_kib};`;
   const child = spawn(
@@ -22,7 +23,14 @@ export function appendForever(
     // Where the signal is ignored, a write over the limit becomes an error of that write.
     [
       ...["-c", `${limits} exec "$0" "$@"`, process.execPath],
-      ...["--input-type=module", "--eval", PROGRAM, built.href, filename, String(batches_max)],
+      ...[
+        "--input-type=module",
+        "--eval",
+        PROGRAM,
+        built.href,
+        JSON.stringify(store),
+        String(batches_max),
+      ],
     ],
     { stdio: ["ignore", "pipe", "inherit"] },
   );
@@ -31,9 +39,10 @@ export function appendForever(
 
 const PROGRAM = `
   import { writeSync } from "node:fs";
-  const [built, filename, batches_max] = process.argv.slice(1);
-  const { openFileStore } = await import(built);
-  const opening = openFileStore({ filename }, { log: { error() {}, warn() {} } });
+  const [built, settings, batches_max] = process.argv.slice(1);
+  const { openStore } = await import(built);
+  const log = { error() {}, warn() {}, child: () => log };
+  const opening = openStore(JSON.parse(settings), { log });
   const store = await opening.catch((reason) => {
     writeSync(1, "refused " + reason.message + "\\n");
     process.exit(1);

@@ -10,7 +10,7 @@ import type { Answer } from "../../wire/answer.ts";
 import type { JsonObject } from "../../wire/json.ts";
 import { type LogLine, Program } from "./processes.ts";
 
-const READY_MS = 20_000;
+const READY_MS = 40_000;
 const PORT = /(?<=\b(?:localhost|127\.0\.0\.1):)\d{2,5}\b/g;
 
 /** Which program plays a role, and by which variable it finds its settings. */

@@ -20,7 +20,10 @@ export function mayAnnounce({ entry }: Client, domain: string, proxy: string): v
   if (allowed_domains.some((allowed) => covers(allowed.toLowerCase(), domain.toLowerCase())))
     return;
   throw new Fault("forbidden", "not allowed to forward this domain", {
-    detail: { allowed_domains },
+    detail: {
+      allowed_domains,
+      reason: `none of these covers ${domain}: ".example.com" covers the names below example.com, "example.com" that name alone, and neither covers evil-example.com`,
+    },
   });
 }
 

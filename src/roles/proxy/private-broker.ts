@@ -15,8 +15,8 @@ import { Client, Domain, ExpiresAt } from "./client.ts";
 import type { Target, Visit } from "./targets.ts";
 
 const DIAL_MS = 10_000;
-/** How often everything is announced again, in case a public proxy has lost its memory. */
-const AGAIN_MS = 600_000;
+/** Announcements in one call. */
+const CONNECTIONS_MAX = 100;
 
 const Wish = z.object({
   domain: Domain,
@@ -42,6 +42,8 @@ type Dependencies = {
   eps: JsonrpcClient;
   /** Where connections for our domains go. */
   target: Target;
+  /** How often everything is announced again, in case a public proxy has lost its memory. */
+  announce_again_ms: number;
   log: Log;
 };
 
@@ -73,24 +75,41 @@ export class PrivateBroker {
 
   /** Announces everything again and again, soon after a failure, until the signal aborts. */
   async keepAnnouncing(signal: AbortSignal): Promise<void> {
-    const { announcements, log } = this.#deps;
+    const { announce_again_ms, log } = this.#deps;
     const backoff = new Backoff();
-    let failing = false;
+    let failing = "";
     while (!signal.aborted) {
-      try {
-        for (const each of announcements.list()) await this.#pass(each, signal);
-        failing = false;
-        this.#whyUnannounced = undefined;
+      const problems = await this.#announceAll(signal);
+      if (signal.aborted) return;
+      const told = problems.join("; ");
+      if (told !== "" && told !== failing)
+        log.warn({ reason: told }, "announcing failed, trying again");
+      failing = told;
+      this.#whyUnannounced = told || undefined;
+      if (told === "") {
         backoff.reset();
-        await sleep(AGAIN_MS, undefined, { signal });
-      } catch (reason) {
-        if (signal.aborted) return;
-        this.#whyUnannounced = explain(reason);
-        if (!failing) log.warn({ reason: explain(reason) }, "announcing failed, trying again");
-        failing = true;
-        await backoff.wait(signal).catch(() => {});
+        await sleep(announce_again_ms, undefined, { signal }).catch(() => {});
+      } else await backoff.wait(signal).catch(() => {});
+    }
+  }
+
+  /** One proxy that is away, or one domain that is refused, keeps nobody from hearing of the others. */
+  async #announceAll(signal: AbortSignal): Promise<string[]> {
+    const all = this.#deps.announcements.list();
+    const problems: string[] = [];
+    for (const proxy of new Set(all.map(({ party }) => party))) {
+      const theirs = all.filter(({ party }) => party === proxy);
+      for (let from = 0; from < theirs.length; from += CONNECTIONS_MAX) {
+        try {
+          const part = theirs.slice(from, from + CONNECTIONS_MAX);
+          const refused = (await this.#pass(proxy, part, signal)).filter((each) => each !== null);
+          problems.push(...refused.map(({ message }) => message));
+        } catch (reason) {
+          problems.push(`${proxy}: ${explain(reason)}`);
+        }
       }
     }
+    return problems;
   }
 
   async #announce(
@@ -104,23 +123,32 @@ export class PrivateBroker {
     mayAnnounce(_client, domain, name);
     const announcement = { domain, party: proxy, expires_at };
     await announcements.announce(announcement);
-    await this.#pass(announcement, signal);
+    const [refused] = await this.#pass(proxy, [announcement], signal);
+    if (refused) throw new Declined(refused);
     log.info({ domain, proxy, expires_at }, "announced");
     return "ok";
   }
 
-  /** Tells the public proxy; what it refuses is told to whoever asked. */
-  async #pass({ domain, party, expires_at }: Announcement, signal: AbortSignal): Promise<void> {
-    const call = {
-      method: `${party}.announceConnections`,
+  /** Tells a public proxy; for each announcement it says nothing, or why it was refused. */
+  async #pass(
+    proxy: string,
+    announcements: Announcement[],
+    signal: AbortSignal,
+  ): Promise<z.output<typeof Verdict>[]> {
+    const connections = announcements.map(({ domain, expires_at }) => ({
+      expires_at,
+      proxy,
       // An original public proxy looks for the letters that clients send, and those are small.
-      params: { connections: [{ expires_at, proxy: party, domain: domain.toLowerCase() }] },
-    };
+      domain: domain.toLowerCase(),
+    }));
+    const call = { method: `${proxy}.announceConnections`, params: { connections } };
     const answer = await this.#deps.eps.call(call, { signal });
     if ("error" in answer) throw new Declined(answer.error);
-    const [verdict] = z.array(Verdict).parse(answer.result);
-    if (verdict)
-      throw new Declined({ ...verdict, message: `${party}: ${verdict.message} (${domain})` });
+    const verdicts = z.array(Verdict).parse(answer.result);
+    return verdicts.map((verdict, index) => {
+      const { domain } = announcements[index] ?? {};
+      return verdict && { ...verdict, message: `${proxy}: ${verdict.message} (${domain})` };
+    });
   }
 
   #announcements(): Json {

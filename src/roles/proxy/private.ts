@@ -38,7 +38,9 @@ export async function runPrivateProxy(
   watchAnnouncements(metrics, announcements);
   const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client, { log }));
   const target = scope.use(await openTarget(settings, { circuits, rpc, log }));
-  const broker = new PrivateBroker({ name, announcements, eps, target, log });
+  const announce_again_ms = settings.announce_again * 1_000;
+  const deps = { name, announcements, eps, target, announce_again_ms, log };
+  const broker = new PrivateBroker(deps);
   const { methods } = broker;
   scope.use(
     await openJsonrpcServer(settings.jsonrpc_server, {

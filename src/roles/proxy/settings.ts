@@ -56,6 +56,8 @@ const PrivateProxySettings = z.strictObject({
   datastore: DatastoreSettings,
   jsonrpc_client: JsonrpcClientSettings,
   jsonrpc_server: JsonrpcServerSettings,
+  /** How often public proxies are told everything again. Ours; the original does it every 10 minutes. */
+  announce_again: defaultTo(60, seconds(1, 3_600)),
   /** The service behind it. */
   internal_endpoint: z.strictObject({
     address: defaultTo("localhost:8888", endpoint),

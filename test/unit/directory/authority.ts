@@ -104,7 +104,13 @@ export function trusting(roots: Holder[], intermediates: Holder[] = []): Trust {
   return new Trust(roots.map(parse), intermediates.map(parse));
 }
 
-export const signerOf = ({ pem, key }: Holder): Signer => new Signer(parseSigner(pem), key);
+/** Reading a certificate takes longer than signing, so it is read once. */
+const signers = new WeakMap<Holder, Signer>();
+export function signerOf(holder: Holder): Signer {
+  const signer = signers.get(holder) ?? new Signer(parseSigner(holder.pem), holder.key);
+  signers.set(holder, signer);
+  return signer;
+}
 
 /** Signs one record after the other, each behind the one before. */
 export class Pen {

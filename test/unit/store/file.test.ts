@@ -12,6 +12,7 @@ import {
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { silent } from "../../../src/core/log.ts";
@@ -275,6 +276,46 @@ describe("a file damaged in the middle", () => {
   });
 });
 
+describe("a file of another program", () => {
+  it.each([
+    ["a text", Buffer.from("name: sd-1\n".repeat(100))],
+    ["an archive", Buffer.from("1f8b0800000000000003", "hex")],
+    ["a database", Buffer.from(`SQLite format 3\0${"x".repeat(5_000)}`)],
+    ["a list of our entries, without chunks", encodeEntry(VECTOR_ENTRY)],
+  ])("is refused and left as it is: %s", async (_, bytes) => {
+    await writeFile(filename, bytes);
+    await expect(open()).rejects.toMatchObject({ fault: "malformed" });
+    expect(await readFile(filename)).toEqual(bytes);
+    expect(await readdir(folder)).toEqual(["entries"]);
+  });
+
+  it("loses no byte, whatever they are: what is cut away lies beside it", async () => {
+    // Beginnings of chunks, so that some garbage is taken for an entry that was being written.
+    const beginning = fc.constantFrom(
+      "",
+      "01",
+      "010100",
+      "0101000000100041",
+      VECTOR.toString("hex"),
+    );
+    await fc.assert(
+      fc.asyncProperty(beginning, fc.uint8Array({ maxLength: 300 }), async (hex, tail) => {
+        const bytes = Buffer.concat([Buffer.from(hex, "hex"), tail]);
+        await writeFile(filename, bytes);
+        const store = await open().catch((reason) => {
+          expect(reason).toMatchObject({ fault: "malformed" });
+        });
+        await store?.[Symbol.asyncDispose]();
+        const [copy, ...others] = await tornCopies();
+        const torn = copy ? await readFile(join(folder, copy)) : Buffer.alloc(0);
+        expect(Buffer.concat([await readFile(filename), torn])).toEqual(bytes);
+        expect(others).toEqual([]);
+        if (copy) await rm(join(folder, copy));
+      }),
+    );
+  });
+});
+
 describe("a store file", () => {
   it("is open once in a process", async () => {
     await using store = await open();
@@ -290,7 +331,7 @@ describe("a store file", () => {
   });
 
   it("is open in one process", async () => {
-    const { child, lines } = appendForever(filename);
+    const { child, lines } = appendForever({ type: "file", settings: { filename } });
     const exited = once(child, "exit");
     for await (const line of lines) if (line.startsWith("open")) break;
     await expect(open()).rejects.toThrow(`is open in process ${child.pid}`);
@@ -324,7 +365,9 @@ describe("a store file", () => {
   it("goes to one of several processes that find the same stale lock", async () => {
     for (let round = 0; round < 3; round += 1) {
       await writeFile(`${filename}.lock`, "999999999 1\n");
-      const rivals = Array.from({ length: 4 }, () => appendForever(filename));
+      const rivals = Array.from({ length: 4 }, () =>
+        appendForever({ type: "file", settings: { filename } }),
+      );
       const exits = rivals.map(({ child }) => once(child, "exit"));
       // The losers end with a fault. The winner would not end by itself.
       const winners = await Promise.all(
@@ -360,60 +403,5 @@ describe("a store file", () => {
     await expect(open()).rejects.toMatchObject({ fault: "settings" });
     await expect(open()).rejects.toThrow(filename);
     expect(await readdir(folder)).toEqual(["a folder"]);
-  });
-});
-
-describe("a process that appends", () => {
-  /** What the child acknowledged is there; what it did not is there completely, or not at all. */
-  const check = async (acknowledged: Set<number>, unacknowledged_max: number): Promise<void> => {
-    const batches = new Map<number, { size: number; indexes: number[] }>();
-    for (const text of await contents()) {
-      const [batch = 0, index = 0, size = 0] = (text.split(" ")[0] ?? "").split("/").map(Number);
-      const seen = batches.get(batch) ?? { size, indexes: [] };
-      seen.indexes.push(index);
-      batches.set(batch, seen);
-    }
-    for (const { size, indexes } of batches.values()) {
-      expect(indexes).toEqual(Array.from({ length: size }, (_, i) => i));
-    }
-    for (const batch of acknowledged) expect(batches.has(batch), `batch ${batch}`).toBe(true);
-    expect(batches.size).toBeLessThanOrEqual(acknowledged.size + unacknowledged_max);
-  };
-
-  it("can be killed at any time without losing what it acknowledged", async () => {
-    const acknowledged = new Set<number>();
-    for (let round = 0; round < 6; round += 1) {
-      const { child, lines } = appendForever(filename);
-      const exited = once(child, "exit");
-      let countdown = 5 + round * 23;
-      for await (const line of lines) {
-        // Lines that were written before the kill still arrive, and count.
-        if (line.startsWith("stored ")) acknowledged.add(Number(line.slice("stored ".length)));
-        expect(line).not.toMatch(/^failed/);
-        countdown -= 1;
-        if (countdown === 0) child.kill("SIGKILL");
-      }
-      await exited;
-      await check(acknowledged, round + 1);
-    }
-    expect(acknowledged.size).toBeGreaterThan(100);
-  });
-
-  it("leaves nothing of a batch for which there is no room, and goes on", async () => {
-    const acknowledged = new Set<number>();
-    const failed: string[] = [];
-    const { child, lines } = appendForever(filename, { limit_kib: 23, batches_max: 60 });
-    const exited = once(child, "exit");
-    for await (const line of lines) {
-      if (line.startsWith("stored ")) acknowledged.add(Number(line.slice("stored ".length)));
-      if (line.startsWith("failed ")) failed.push(line);
-    }
-    await exited; // it said its last word a moment before that, and had the lock still
-    expect(failed.length).toBeGreaterThan(3);
-    expect(failed[0]).toMatch(/nothing was stored: .*ulimit -f/);
-    // Something small still fitted in after the first batch that did not.
-    expect(Math.max(...acknowledged)).toBeGreaterThan(Number(failed[0]?.split(" ")[1]));
-    await check(acknowledged, 0);
-    expect(await tornCopies()).toEqual([]);
   });
 });

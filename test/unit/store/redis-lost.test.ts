@@ -87,12 +87,43 @@ describeWith(["redis-server"], "a redis that goes away", () => {
   });
 });
 
+describeWith(["redis-server"], "a redis that refuses an append", () => {
+  it("for want of memory says so, and takes the same batch when there is some", async () => {
+    const redis = await start();
+    await using store = await openStoreAt(redis.address);
+    await store.append([entry("a")]);
+    await redis.say("CONFIG", "SET", "maxmemory", "1");
+    await expect(store.append([entry("b"), entry("c")])).rejects.toMatchObject({
+      fault: "failed",
+      message: "nothing was stored: redis has no memory left; raise maxmemory",
+    });
+    await redis.say("CONFIG", "SET", "maxmemory", "0");
+    await store.append([entry("b"), entry("c")]);
+    expect(texts(await store.read())).toEqual(["a", "b", "c"]);
+  });
+
+  it("because it is a replica says so, and can be read all the same", async () => {
+    const config = ['save ""', "repl-diskless-sync-delay 0"];
+    const master = await start(config);
+    const replica = await start([...config, `replicaof 127.0.0.1 ${master.port}`]);
+    await using store = await openStoreAt(master.address);
+    await store.append([entry("a")]);
+    await until(async () => (await contents(replica)).length === 1, "the replica has it");
+    await using copy = await openStoreAt(replica.address);
+    await expect(copy.append([entry("b")])).rejects.toMatchObject({
+      message: expect.stringMatching(/^nothing was stored: redis is a read-only replica/),
+    });
+    expect(texts(await copy.read())).toEqual(["a"]);
+    expect(await contents(master)).toEqual(["a"]);
+  });
+});
+
 describeWith(["redis-server"], "a connection lost in the middle of an append", () => {
   /**
    * A way to Redis that is cut once, when RPUSH comes along it. `delivery` is what becomes of that
-   * RPUSH: it arrives, it is lost, or it waits until `deliver` is called.
+   * RPUSH: it arrives, half of it does, it is lost, or it waits until `deliver` is called.
    */
-  const cutting = async (redis: Redis, delivery: "arrives" | "lost" | "late") => {
+  const cutting = async (redis: Redis, delivery: "arrives" | "half" | "lost" | "late") => {
     let deliver = (): void => {};
     let cut = false;
     const server = createServer((socket) => {
@@ -109,6 +140,7 @@ describeWith(["redis-server"], "a connection lost in the middle of an append", (
         upstream.removeAllListeners("data").resume();
         deliver = () => upstream.end(bytes);
         if (delivery === "lost") return close();
+        if (delivery === "half") return upstream.write(bytes.subarray(0, bytes.length / 2), close);
         if (delivery === "late") return socket.destroy();
         return upstream.write(bytes, () => upstream.once("data", close));
       });
@@ -128,16 +160,19 @@ describeWith(["redis-server"], "a connection lost in the middle of an append", (
     expect(texts(await store.read())).toEqual(["a", "b", "c"]);
   });
 
-  it("is one that says that nothing was stored, when nothing was", async () => {
-    const redis = await start();
-    await using store = await openStoreAt((await cutting(redis, "lost")).address);
-    await expect(store.append([entry("a")])).rejects.toMatchObject({
-      fault: "unreachable",
-      message: expect.stringMatching(/^nothing was stored: .*try again$/),
-    });
-    await store.append([entry("a")]);
-    expect(await contents(redis)).toEqual(["a"]);
-  });
+  it.each(["lost", "half"] as const)(
+    "is one that says that nothing was stored, when nothing was: %s",
+    async (delivery) => {
+      const redis = await start();
+      await using store = await openStoreAt((await cutting(redis, delivery)).address);
+      await expect(store.append([entry("a"), entry("b")])).rejects.toMatchObject({
+        fault: "unreachable",
+        message: expect.stringMatching(/^nothing was stored: .*try again$/),
+      });
+      await store.append([entry("a"), entry("b")]);
+      expect(await contents(redis)).toEqual(["a", "b"]);
+    },
+  );
 
   it("is found out when the entries arrive after all", async () => {
     const redis = await start();

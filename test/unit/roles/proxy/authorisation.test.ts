@@ -28,7 +28,10 @@ describe("an operator", () => {
       expect.objectContaining({
         fault: "forbidden",
         message: "not allowed to forward this domain",
-        detail: { allowed_domains: [allowed] },
+        detail: {
+          allowed_domains: [allowed],
+          reason: expect.stringContaining(`none of these covers ${domain}`),
+        },
       }),
     );
   });

@@ -137,6 +137,7 @@ describe("an invitation", () => {
       announcements,
       eps: undefined as never,
       target: undefined as never, // what is refused never gets so far
+      announce_again_ms: 60_000,
       log: silent,
     });
     const invite = async (name: string, domain: string, endpoint: string): Promise<unknown> =>

@@ -3,6 +3,7 @@ import { explain, FAULTS, Fault } from "./fault.ts";
 
 /** How long a role may take to close everything after it was asked to leave. */
 const GRACE_MS = 10_000;
+const FOR_EVER_MS = 2 ** 31 - 1;
 
 /** What a command may arrange with the process that runs it. */
 export type Lifetime = {
@@ -52,6 +53,7 @@ export async function run(
       process.exit(1);
     }, grace_ms).unref();
   };
+  const awake = setInterval(() => {}, FOR_EVER_MS); // a server that only waits holds nothing else open
   process.on("SIGINT", leave).on("SIGTERM", leave);
   try {
     await command(stop.signal, lifetime);
@@ -64,6 +66,7 @@ export async function run(
     }
     process.exitCode = FAULTS[fault.fault].exit;
   } finally {
+    clearInterval(awake);
     process.off("SIGINT", leave).off("SIGTERM", leave).off("SIGHUP", hangUp);
   }
 }

@@ -1,9 +1,8 @@
-import { execFileSync } from "node:child_process";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Town } from "../../src/roles/dev/town.ts";
-import { foundTown, settingsWithCertificates } from "../support/town.ts";
+import { foundTown, settingsWithCertificates, submit } from "../support/town.ts";
 
 let settings: Awaited<ReturnType<typeof settingsWithCertificates>>;
 let town: Town;
@@ -26,18 +25,6 @@ async function records(port: number): Promise<unknown[]> {
   const call = { method: "getRecords", params: { after: "" } };
   const answer = await town.call({ role: "sd-1", port, as: "hd-1" }, call);
   return (answer as { result: unknown[] }).result;
-}
-
-/** Adds a record to the directory, as an administrator does. */
-async function change(): Promise<void> {
-  const created_at = new Date().toISOString();
-  const file = join(town.folder, "change.json");
-  const record = { section: "settings", name: "hd-2", created_at, data: [] };
-  await writeFile(file, JSON.stringify({ records: [record] }));
-  execFileSync(process.execPath, ["dist/bin/eps.js", "sd", "submit-records", file], {
-    env: { ...process.env, EPS_SETTINGS: town.settings("hd-1") },
-    stdio: "pipe",
-  });
 }
 
 describe("a directory's file, copied while it is in use", () => {
@@ -65,7 +52,8 @@ describe("a directory's file, copied while it is in use", () => {
   it("is refused when it is older than what endpoints know, until the directory begins anew", {
     timeout: 90_000,
   }, async () => {
-    await change();
+    const created_at = new Date().toISOString();
+    await submit(town, { section: "settings", name: "hd-2", created_at, data: [] });
     await town.stop("sd-1");
     await town.said("hd-1", "without news", ({ msg }) => msg.startsWith("no news"));
     await copyFile(backup(), data("sd-1"));

@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { copyFile, readFile, rename, rm, writeFile } from "node:fs/promises";
@@ -13,6 +12,7 @@ import {
   GATEWAY,
   settingsWithCertificates,
   startPing,
+  submit,
 } from "../support/town.ts";
 
 let settings: Awaited<ReturnType<typeof settingsWithCertificates>>;
@@ -56,16 +56,8 @@ async function pin(...encryption: string[]): Promise<void> {
     { fingerprint: signing, key_usage: "signing" },
     ...encryption.map((fingerprint) => ({ fingerprint, key_usage: "encryption" })),
   ];
-  const file = join(town.folder, "pins.json");
   const created_at = new Date().toISOString();
-  await writeFile(
-    file,
-    JSON.stringify({ records: [{ section: "certificates", name: "hd-2", created_at, data }] }),
-  );
-  execFileSync(process.execPath, ["dist/bin/eps.js", "sd", "submit-records", file], {
-    env: { ...process.env, EPS_SETTINGS: town.settings("hd-1") },
-    stdio: "pipe",
-  });
+  await submit(town, { section: "certificates", name: "hd-2", created_at, data });
 }
 
 /** Puts other files in the place of hd-2's, each at once, as a renewing program does. */

@@ -1,7 +1,5 @@
-import { execFile } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Town } from "../../src/roles/dev/town.ts";
 import type { Answer } from "../../src/wire/answer.ts";
@@ -11,6 +9,7 @@ import {
   GATEWAY,
   settingsWithCertificates,
   startPing,
+  submit,
 } from "../support/town.ts";
 
 type ChangeRecord = { name: string; section: string; data: Array<Record<string, unknown>> };
@@ -38,15 +37,6 @@ async function original(name: string, section: string): Promise<ChangeRecord> {
     if (found) return found;
   }
   throw new Error(`the directory says nothing of ${section} of ${name}`);
-}
-
-/** As an administrator does it. */
-async function submit(record: ChangeRecord): Promise<void> {
-  const file = join(town.folder, "change.json");
-  await writeFile(file, JSON.stringify({ records: [record] }));
-  const env = { ...process.env, EPS_SETTINGS: town.settings("hd-1") };
-  const argv = ["dist/bin/eps.js", "sd", "submit-records", file];
-  await promisify(execFile)(process.execPath, argv, { env });
 }
 
 const ping = (from: keyof typeof GATEWAY, whom: string): Promise<Answer> =>
@@ -80,12 +70,12 @@ describe("an operator whose certificate the directory no longer pins", () => {
     const signing = pinned.data.filter(({ key_usage }) => key_usage === "signing");
     await andThen(["public-proxy-1", "circuit ended", "hd-1"], () =>
       andThen(["public-proxy-eps-1", "reverse stream gone", "hd-1"], () =>
-        submit({ ...pinned, data: signing }),
+        submit(town, { ...pinned, data: signing }),
       ),
     );
     expect(await ping("hd-1", "hd-2")).toMatchObject({ error: { code: 500 } });
     expect(await ping("hd-2", "hd-1")).toMatchObject({ error: { code: 500 } });
-    await submit(pinned);
+    await submit(town, pinned);
     await arrives("hd-1", "hd-2");
     await arrives("hd-2", "hd-1");
   });
@@ -100,9 +90,9 @@ describe("an operator whose certificate the directory no longer pins", () => {
         .lines()
         .filter(({ msg, caller }) => msg === "circuit ended" && caller === "hd-2").length;
     const before = byHd2();
-    await submit({ ...pinned, data: signing });
+    await submit(town, { ...pinned, data: signing });
     await eventually(10_000, async () => expect(byHd2()).toBeGreaterThan(before));
-    await submit(pinned);
+    await submit(town, pinned);
     await arrives("hd-2", "hd-1");
   });
 });
@@ -112,11 +102,11 @@ describe("an operator to whom the directory no longer permits anything", () => {
     const services = await original("hd-2", "services");
     await arrives("hd-1", "hd-2");
     await andThen(["public-proxy-eps-1", "reverse stream gone", "hd-2"], () =>
-      submit({ ...services, data: [] }),
+      submit(town, { ...services, data: [] }),
     );
     expect(await ping("hd-1", "hd-2")).toHaveProperty("error");
     await andThen(["public-proxy-eps-1", "reverse stream accepted", "hd-2"], () =>
-      submit(services),
+      submit(town, services),
     );
     await arrives("hd-1", "hd-2");
   });

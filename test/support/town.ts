@@ -1,6 +1,8 @@
-import { cp, mkdtemp, rm } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { makeCertificates } from "../../src/roles/dev/certificates.ts";
 import { Town } from "../../src/roles/dev/town.ts";
 
@@ -38,6 +40,15 @@ export async function hd2Connected(town: Town): Promise<void> {
   await town.said("public-proxy-eps-1", "connected with hd-2", ({ msg, operator }) => {
     return msg === "reverse stream accepted" && operator === "hd-2";
   });
+}
+
+/** Signs a change record and submits it to the town's directory, as an administrator does. */
+export async function submit(town: Town, record: object): Promise<void> {
+  const file = join(town.folder, "change.json");
+  await writeFile(file, JSON.stringify({ records: [record] }));
+  const env = { ...process.env, EPS_SETTINGS: town.settings("hd-1") };
+  const argv = ["dist/bin/eps.js", "sd", "submit-records", file];
+  await promisify(execFile)(process.execPath, argv, { env });
 }
 
 /** Tries until it works or time is up; then throws what went wrong last. */

@@ -12,7 +12,16 @@ const readme = readFileSync("README.md", "utf8");
 const blocks = [...readme.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)]
   .filter(([, language = ""]) => ["", "sh"].includes(language))
   .map(([, , text = ""]) => text.trim().split("\n"));
-const [start = [], byHand = [], passthrough = [], inside = [], status = []] = blocks;
+const [
+  start = [],
+  byHand = [],
+  service = [],
+  passthrough = [],
+  passthroughByHand = [],
+  inside = [],
+  status = [],
+] = blocks;
+/** Which of those that are run by hand go on until they are stopped. */
 const servers = byHand.filter((line) => / run( public)?$/.test(line));
 
 let clone: Awaited<ReturnType<typeof cloneProject>>;
@@ -21,7 +30,7 @@ const running: ChildProcess[] = [];
 
 /** The documented ports may be in use here, so the clone's settings and the commands got others. */
 const moved = (line: string): string => {
-  return line.replace(/(?<=hd-1:|http:\/\/localhost:)(\d+)/g, (port) =>
+  return line.replace(/(?<=hd-1:|server\.local:|http:\/\/localhost:)(\d+)/g, (port) =>
     String(ports.get(port) ?? port),
   );
 };
@@ -42,9 +51,10 @@ function shell(line: string): string {
 }
 
 /** `exec`, so that the process that we know is the server and not the shell in front of it. */
-function serve(line: string): ChildProcess {
-  const command = line.replace(/^(\S+=\S+ )/, "$1exec ");
-  const options = { cwd: clone.folder, env: environment(), stdio: "ignore" } as const;
+function serve(line: string, bind?: string): ChildProcess {
+  const command = line.replace(/^(\S+=\S+ )?/, "$1exec ");
+  const env = { ...environment(), ...(bind && { IS_BIND_ADDRESS: bind }) };
+  const options = { cwd: clone.folder, env, stdio: "ignore" } as const;
   const server = spawn("bash", ["-c", moved(command)], options);
   running.push(server);
   return server;
@@ -67,10 +77,12 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(start).toEqual(["make demo", "make test"]);
     expect(byHand).toHaveLength(8);
     expect(servers).toHaveLength(5);
+    expect(service).toHaveLength(4);
     expect(passthrough).toEqual(["make demo-passthrough"]);
+    expect(passthroughByHand).toHaveLength(5);
     expect(inside).toHaveLength(9);
     expect(status).toHaveLength(2);
-    expect(blocks).toHaveLength(5);
+    expect(blocks).toHaveLength(7);
   });
 
   it("shows a demo that works and leaves nothing behind", { timeout: 120_000 }, () => {
@@ -114,6 +126,34 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
       jsonrpc: "2.0",
       id: "1",
       result: { serverInfo: { name: "hd-2" }, params: { _client: { name: "hd-1" } } },
+    });
+  });
+
+  it("has a service behind ls-1 that others can call", { timeout: 120_000 }, async () => {
+    const [endpoint = "", locations = "", add = "", lookup = ""] = service;
+    serve(endpoint);
+    serve(locations, `127.0.0.1:${ports.get("6666")}`);
+    const added = await eventually(30_000, async () => JSON.parse(shell(add)));
+    expect(added).toEqual({ locations: 1 });
+    expect(JSON.parse(shell(lookup))).toEqual({
+      name: "town hall",
+      address: "1 Main Street",
+      added_by: "hd-1",
+    });
+    expect(() => shell(lookup.replace("town hall", "nowhere"))).toThrow(/nobody has added nowhere/);
+    expect(() => shell(add.replace("1 Main Street", ""))).toThrow(/address must be a text/);
+  });
+
+  it("reaches a server inside by its name", { timeout: 120_000 }, async () => {
+    const [endpoint = "", proxy = "", internal = "", announce = "", curl = ""] = passthroughByHand;
+    serve(endpoint);
+    serve(proxy);
+    serve(internal, `127.0.0.1:${ports.get("7777")}`);
+    await eventually(30_000, async () => expect(JSON.parse(shell(announce))).toBe("ok"));
+    expect(JSON.parse(shell(`${curl} --silent --show-error`))).toMatchObject({
+      hello: "from inside",
+      path: "/jsonrpc",
+      asked_by_name: expect.stringMatching(/^test\.internal-server\.local/),
     });
   });
 

@@ -44,7 +44,7 @@ const EPS_ROLES = {
     channels: ["localhost:8889", "", "localhost:3334", ""],
     metrics: "localhost:2113",
   },
-  "ls-1": { name: "ls-1", channels: ["", "localhost:4445", "", "localhost:5557", ""] },
+  "ls-1": { name: "ls-1", channels: ["localhost:4445", "", "localhost:5557", "", ""] },
   "op-1": { name: "op-1", channels: ["", "localhost:4444", "", "localhost:5555", ""] },
   "public-proxy-eps-1": {
     name: "public-proxy-1.ga",

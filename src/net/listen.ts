@@ -70,6 +70,13 @@ export async function listen(
   };
 }
 
+/** A server that listens and receives nobody yet. It is the caller's to close. Throws as `listen` does. */
+export async function bindServer(bind: string, setting: string): Promise<Server> {
+  const server = createServer((socket) => socket.destroy());
+  await bound(server, bind, setting);
+  return server;
+}
+
 /** Starts listening, or throws a fault that says who wanted which address and why it cannot be had. */
 async function bound(server: Server, bind: string, setting: string): Promise<void> {
   server.listen(bindOptions(bind));

@@ -7,14 +7,24 @@ const SIDES = ["caller", "callee"] as const satisfies Side[];
 /** Circuits live from one call to days. Seconds. */
 const LIFE_BOUNDS = [0.1, 1, 10, 60, 600, 3_600, 21_600, 86_400];
 
-/** A circuit while it lives. `bytes` goes on counting. */
+/** Of all circuits, or of one: how many there are, what it carried, how long it lasted. */
+export type Limit = "circuits" | "bytes" | "duration";
+
+/** A circuit while it lives. `splice` goes on counting. */
 type Story = {
   readonly circuit: string;
   readonly door: Door;
   readonly names: Names;
   readonly waited_ms: number;
   readonly opened_at: number;
-  readonly bytes: Readonly<Record<Side, number>>;
+  readonly splice: { readonly bytes: Readonly<Record<Side, number>> };
+};
+
+/** What an operator may raise so that a circuit goes on. */
+const SETTING_OF: Record<Limit, string> = {
+  circuits: "circuits_max",
+  bytes: "circuit_bytes_max",
+  duration: "circuit_duration_max",
 };
 
 /** Why somebody at a door was not let through to a circuit. */
@@ -42,7 +52,7 @@ export class RelayEvents {
   readonly #duration: Histogram<"door">;
   readonly #waited: Histogram<"door">;
   readonly #lonely: Counter;
-  readonly #strangers: Gauge<"door">;
+  readonly #strangers = new Map<Door, () => number>();
   readonly #hello: Histogram<"door">;
   readonly #turnedAway: Counter<"door" | "why">;
 
@@ -76,12 +86,6 @@ export class RelayEvents {
       help: "Pairs of which one side or both never came",
       registers,
     });
-    this.#strangers = new Gauge({
-      name: "eps_broker_strangers",
-      help: "Connections that have not said yet what they want",
-      labelNames,
-      registers,
-    });
     this.#hello = new Histogram({
       name: "eps_broker_hello_wait_seconds",
       help: "How long strangers took to say what they want",
@@ -104,6 +108,11 @@ export class RelayEvents {
     watch(this.#metrics, "eps_broker_rendezvous_pending", help, () => pairs.pending);
   }
 
+  /** Lets the number of those be seen who are inside a door and have not said yet what they want. */
+  watchStrangers(door: Door, count: () => number): void {
+    this.#strangers.set(door, count);
+  }
+
   circuitOpened(story: Story): void {
     this.#open.add(story);
     this.#waited.observe({ door: story.door }, story.waited_ms / 1_000);
@@ -112,7 +121,7 @@ export class RelayEvents {
   }
 
   /** The record: an operator can run the service on these lines alone. */
-  circuitEnded(story: Story, { ending, by, bytes }: Outcome): void {
+  circuitEnded(story: Story, { ending, by, bytes }: Outcome, limit: Limit): void {
     const { circuit, door, names, waited_ms, opened_at } = story;
     const lasted_ms = Math.round(performance.now() - opened_at);
     this.#open.delete(story);
@@ -131,24 +140,16 @@ export class RelayEvents {
       bytes_from_caller: bytes.caller,
       bytes_from_callee: bytes.callee,
     };
-    if (ending === "limit")
-      this.#log.warn(record, "circuit ended: raise circuits_max if this is normal");
-    else this.#log.info(record, "circuit ended");
+    if (ending === "limit") {
+      const message = `circuit ended: raise ${SETTING_OF[limit]} if this is normal`;
+      this.#log.warn({ ...record, limit }, message);
+    } else this.#log.info(record, "circuit ended");
   }
 
   /** Patience ran out for a pair. */
   lonely(names: Names): void {
     this.#lonely.inc();
     this.#log.info({ ...names, ending: "lonely" }, "nobody came to meet");
-  }
-
-  strangerCame(door: Door): void {
-    this.#strangers.inc({ door });
-  }
-
-  /** It said its hello, or it was turned away. */
-  strangerLeft(door: Door): void {
-    this.#strangers.dec({ door });
   }
 
   helloHeard(door: Door, waited_ms: number): void {
@@ -173,6 +174,16 @@ export class RelayEvents {
     const open = this.#open;
     const movedBy = (door: Door) => this.#movedBy(door);
     const registers = [this.#metrics];
+    const strangers = this.#strangers;
+    new Gauge({
+      name: "eps_broker_strangers",
+      help: "Connections that have not said yet what they want",
+      labelNames: ["door"],
+      registers,
+      collect() {
+        for (const [door, count] of strangers) this.set({ door }, count());
+      },
+    });
     new Gauge({
       name: "eps_broker_circuits_open",
       help: "Circuits that are open",
@@ -192,8 +203,10 @@ export class RelayEvents {
         this.reset();
         for (const door of DOORS)
           for (const from of SIDES) this.inc({ door, from }, movedBy(door)[from]);
-        for (const { door, bytes } of open)
+        for (const { door, splice } of open) {
+          const { bytes } = splice;
           for (const from of SIDES) this.inc({ door, from }, bytes[from]);
+        }
       },
     });
   }

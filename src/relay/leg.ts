@@ -1,5 +1,3 @@
-import type { Socket } from "node:net";
-
 /**
  * Where a circuit began: two that showed tokens, a TLS client that named a server, or, at a private
  * proxy, a connection that it dialled itself for one it was told about.
@@ -7,10 +5,16 @@ import type { Socket } from "node:net";
 export const DOORS = ["token", "sni", "announced"] as const;
 export type Door = (typeof DOORS)[number];
 
+/** A connection in the hands of an engine. Until it is spliced it is for its owner to hang up. */
+export interface Line {
+  /** Closes it. What is said last still goes out. */
+  hangUp(last?: Buffer): void;
+}
+
 /** One half of a circuit: a connection whose hello has been read. What came behind the hello is still in it. */
 export type Leg = {
   readonly door: Door;
-  readonly socket: Socket;
+  readonly line: Line;
   /** In milliseconds of `performance.now()`. */
   readonly arrived_at: number;
 };
@@ -28,7 +32,8 @@ export type Meeting = {
 
 /**
  * Why a circuit is over: both sides finished (`done`), one broke off (`broken`), nothing moved for
- * too long (`idle`), there were too many (`limit`), or this program stopped (`shutdown`).
+ * too long (`idle`), there were too many circuits or this one was too big or too old (`limit`), or
+ * this program stopped (`shutdown`).
  */
 export type Ending = "done" | "broken" | "idle" | "limit" | "shutdown";
 

@@ -4,14 +4,13 @@ import { connect as connectTls } from "node:tls";
 import { afterEach, describe, it } from "vitest";
 import { silent } from "../../src/core/log.ts";
 import { openMetrics } from "../../src/core/metrics.ts";
-import type { DoorSettings } from "../../src/relay/doors/door.ts";
-import { openSniDoor } from "../../src/relay/doors/sni.ts";
-import { openTokenDoor } from "../../src/relay/doors/token.ts";
+import type { DoorSettings } from "../../src/relay/doors/admission.ts";
 import { RelayEvents } from "../../src/relay/events.ts";
+import { engines } from "../support/engines.ts";
 import { samples } from "../support/metrics.ts";
 import { until } from "../support/until.ts";
 
-describe("what a door tells of strangers", () => {
+describe.each(engines)("what a door tells of strangers, $name", ({ open: openEngine }) => {
   const cleanup: Array<() => unknown> = [];
   afterEach(async () => {
     for (const each of cleanup.splice(0).reverse()) await each();
@@ -27,9 +26,10 @@ describe("what a door tells of strangers", () => {
       strangers_per_source_max: 10,
       ...more,
     };
-    const openDoor = kind === "sni" ? openSniDoor : openTokenDoor;
     const events = new RelayEvents({ log: silent, metrics });
-    const door = await openDoor(settings, { events }, (_: unknown, leg) => leg.socket.destroy());
+    const engine = await openEngine();
+    cleanup.push(() => engine[Symbol.asyncDispose]());
+    const door = await engine.openDoor(kind, settings, { events }, (_, { line }) => line.hangUp());
     cleanup.push(() => door[Symbol.asyncDispose]());
     const knock = async (bytes?: string): Promise<Socket> => {
       const socket = connect({ port: door.port, host: "127.0.0.1" });

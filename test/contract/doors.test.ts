@@ -3,51 +3,65 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { silent } from "../../src/core/log.ts";
 import { openMetrics } from "../../src/core/metrics.ts";
 import type { Listener } from "../../src/net/listen.ts";
-import { openTokenDoor } from "../../src/relay/doors/token.ts";
+import { tokenOf } from "../../src/relay/doors/token.ts";
+import type { Admit, Engine } from "../../src/relay/engine.ts";
 import { RelayEvents } from "../../src/relay/events.ts";
 import type { Leg } from "../../src/relay/leg.ts";
+import { engines } from "../support/engines.ts";
 import { until } from "../support/until.ts";
-import { Ear, say } from "../support/wires.ts";
+import { Ear, say, Wires } from "../support/wires.ts";
 
 type Limits = { hello_timeout_ms: number; strangers_max: number; strangers_per_source_max: number };
 type Admitted = { key: Buffer; leg: Leg };
 
 const events = new RelayEvents({ log: silent, metrics: openMetrics() });
 
-/** Every door keeps the same contract: how it is opened, and what a stranger has to say there. */
-const doors: Array<{
-  name: string;
-  hello_size: number;
-  open(limits: Limits, admit: (key: Buffer, leg: Leg) => void): Promise<Listener>;
-}> = [
-  {
-    name: "token",
-    hello_size: 32,
-    open: (limits, admit) =>
-      openTokenDoor({ bind: "127.0.0.1:0", setting: "test", ...limits }, { events }, admit),
-  },
-];
+/** Every door of every engine keeps the same contract: what a stranger has to say there, and what it is to us. */
+const doors = engines.flatMap(({ name, open }) => [
+  { engineName: name, openEngine: open, door: "token" as const, hello_size: 32 },
+]);
 
 const GENEROUS = { hello_timeout_ms: 10_000, strangers_max: 100, strangers_per_source_max: 100 };
 const SHORT_MS = 60;
 
-describe.each(doors)("the $name door", ({ open: openDoor, hello_size }) => {
+describe.each(doors)("the $door door, $engineName", ({ openEngine, door, hello_size }) => {
+  let engine: Engine;
+  let wires: Wires;
   const sockets: Socket[] = [];
   const listeners: Listener[] = [];
+  beforeAll(async () => {
+    engine = await openEngine();
+    wires = await Wires.open();
+  });
+  afterAll(async () => {
+    await wires[Symbol.asyncDispose]();
+    await engine[Symbol.asyncDispose]();
+  });
   afterEach(async () => {
+    wires.hangUp();
     for (const socket of sockets.splice(0)) socket.destroy();
     for (const listener of listeners.splice(0)) await listener[Symbol.asyncDispose]();
   });
 
+  const openDoor = (limits: Limits, admit: Admit): Promise<Listener> =>
+    engine.openDoor(door, { bind: "127.0.0.1:0", setting: "test", ...limits }, { events }, admit);
+
+  /** Splices a leg to a connection of ours, so that it can be heard and spoken to. */
+  async function meet({ line }: Leg): Promise<Socket> {
+    const { dialled, accepted } = await wires.connect();
+    const callee = await engine.adopt(accepted, new AbortController().signal);
+    engine.splice({ caller: line, callee }, { bytes_max: Infinity });
+    return dialled;
+  }
+
   async function open(limits: Partial<Limits> = {}) {
     const admitted: Admitted[] = [];
-    const listener = await openDoor({ ...GENEROUS, ...limits }, (key, leg) => {
-      sockets.push(leg.socket);
-      admitted.push({ key, leg });
+    const listener = await openDoor({ ...GENEROUS, ...limits }, (hello, leg) => {
+      admitted.push({ key: tokenOf(hello), leg });
     });
     listeners.push(listener);
     /** Comes from an address of this machine, which on Linux may be any of 127.0.0.0/8. */
@@ -101,10 +115,8 @@ describe.each(doors)("the $name door", ({ open: openDoor, hello_size }) => {
         count += 1;
         const { key, leg } = await admission(count);
         expect(key).toEqual(hello);
-        const ear = new Ear(leg.socket);
-        leg.socket.resume();
-        // An end right behind the hello may have been told before anybody listened.
-        await until(() => leg.socket.readableEnded, "the leg has said everything");
+        const ear = new Ear(await meet(leg));
+        expect(await ear.hearsTheEnd()).toBe("end");
         expect(ear.bytes).toEqual(behind);
       }),
       { numRuns: 60 },
@@ -125,8 +137,7 @@ describe.each(doors)("the $name door", ({ open: openDoor, hello_size }) => {
     const stranger = await knock();
     stranger.end(Buffer.concat([hello, behind]));
     const { leg } = await admission(1);
-    const ear = new Ear(leg.socket);
-    leg.socket.resume();
+    const ear = new Ear(await meet(leg));
     expect(await ear.hearsTheEnd()).toBe("end");
     expect(ear.bytes.equals(behind)).toBe(true);
   });
@@ -168,11 +179,11 @@ describe.each(doors)("the $name door", ({ open: openDoor, hello_size }) => {
     // Whoever comes now and is hung up on has waited longer than the leg had left.
     await new Ear(await knock()).hearsTheEnd();
 
-    const [outside, inside] = [new Ear(stranger), new Ear(leg.socket)];
-    leg.socket.resume();
+    const partner = await meet(leg);
+    const [outside, inside] = [new Ear(stranger), new Ear(partner)];
     stranger.write("are you there?");
     expect((await inside.hears(14)).toString()).toBe("are you there?");
-    leg.socket.write("yes");
+    partner.write("yes");
     expect((await outside.hears(3)).toString()).toBe("yes");
   });
 
@@ -220,8 +231,7 @@ describe.each(doors)("the $name door", ({ open: openDoor, hello_size }) => {
     await door[Symbol.asyncDispose]();
     await stranger.hearsTheEnd();
     await expect(knock()).rejects.toMatchObject({ code: "ECONNREFUSED" });
-    const ear = new Ear(leg.socket);
-    leg.socket.resume();
+    const ear = new Ear(await meet(leg));
     caller.write("still here");
     expect((await ear.hears(10)).toString()).toBe("still here");
   });

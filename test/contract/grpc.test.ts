@@ -9,7 +9,7 @@ import { type Listener, listen } from "../../src/net/listen.ts";
 import { readExactly } from "../../src/net/read-hello.ts";
 import type { TlsSettings } from "../../src/net/settings.ts";
 import { connectTls, type Leaf, readTls } from "../../src/net/tls.ts";
-import { spliceStreams } from "../../src/relay/splice/stream.ts";
+import { spliceStreams } from "../../src/relay/stream/splice.ts";
 import { GrpcConnection, SpentFault } from "../../src/rpc/grpc/client.ts";
 import type { WireRequest, WireResponse } from "../../src/rpc/grpc/messages.ts";
 import { type GrpcServer, openGrpcServer, type ReverseStream } from "../../src/rpc/grpc/server.ts";

@@ -1,31 +1,43 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { silent } from "../../src/core/log.ts";
 import { openMetrics } from "../../src/core/metrics.ts";
-import { openSniDoor, refuse } from "../../src/relay/doors/sni.ts";
+import type { Engine } from "../../src/relay/engine.ts";
 import { RelayEvents } from "../../src/relay/events.ts";
 import type { Leg } from "../../src/relay/leg.ts";
+import { engines } from "../support/engines.ts";
 import { until } from "../support/until.ts";
+import { Ear, Wires } from "../support/wires.ts";
 
 const DECODE_ERROR = Buffer.from("15030300020232", "hex");
 const UNRECOGNIZED_NAME = Buffer.from("15030300020270", "hex");
 
-describe("the sni door", () => {
+describe.each(engines)("the sni door, $name", ({ open: openEngine }) => {
   const cleanup: Array<() => unknown> = [];
   let hello: Buffer;
+  let engine: Engine;
+  let wires: Wires;
 
   beforeAll(async () => {
+    engine = await openEngine();
+    wires = await Wires.open();
     hello = await capturedHello("a.example.local");
   });
   afterEach(async () => {
     for (const each of cleanup.splice(0)) await each();
   });
 
+  afterAll(async () => {
+    await wires[Symbol.asyncDispose]();
+    await engine[Symbol.asyncDispose]();
+  });
+
   async function open(hello_timeout_ms = 10_000) {
     const admitted: Array<{ name: string; leg: Leg }> = [];
-    const door = await openSniDoor(
+    const door = await engine.openDoor(
+      "sni",
       {
         bind: "127.0.0.1:0",
         setting: "test",
@@ -35,7 +47,6 @@ describe("the sni door", () => {
       },
       { events: new RelayEvents({ log: silent, metrics: openMetrics() }) },
       (name, leg) => {
-        cleanup.push(() => leg.socket.destroy());
         admitted.push({ name, leg });
       },
     );
@@ -63,10 +74,11 @@ describe("the sni door", () => {
       const [{ name, leg } = expect.unreachable()] = admitted;
       expect(name).toBe("a.example.local");
       const expected = Buffer.concat([hello, Buffer.from("and more")]);
-      const heard: Buffer[] = [];
-      leg.socket.on("data", (chunk) => heard.push(chunk)).resume();
-      await until(() => Buffer.concat(heard).length >= expected.length, "all bytes are heard");
-      expect(Buffer.concat(heard)).toEqual(expected);
+      const { dialled, accepted } = await wires.connect();
+      const callee = await engine.adopt(accepted, new AbortController().signal);
+      engine.splice({ caller: leg.line, callee }, { bytes_max: Infinity });
+      expect(await new Ear(dialled).hears(expected.length)).toEqual(expected);
+      wires.hangUp();
     },
   );
 
@@ -90,7 +102,8 @@ describe("the sni door", () => {
     const heard: Buffer[] = [];
     client.on("data", (chunk) => heard.push(chunk)).write(hello);
     await until(() => admitted.length === 1, "the leg is admitted");
-    refuse(admitted[0]?.leg ?? expect.unreachable(), "unrecognized_name");
+    const { leg } = admitted[0] ?? expect.unreachable();
+    leg.line.hangUp(UNRECOGNIZED_NAME);
     await once(client, "close");
     expect(Buffer.concat(heard)).toEqual(UNRECOGNIZED_NAME);
   });

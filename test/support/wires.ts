@@ -120,3 +120,8 @@ export function openSockets(): number | undefined {
     }
   }).length;
 }
+
+/** How many descriptors of any kind this process holds, as Linux counts them; undefined elsewhere. */
+export function openDescriptors(): number | undefined {
+  return process.platform === "linux" ? readdirSync("/proc/self/fd").length : undefined;
+}

@@ -6,12 +6,14 @@ import { openMetrics } from "../../src/core/metrics.ts";
 import { Scope } from "../../src/core/scope.ts";
 import { acceptTls, connectTls, readTls } from "../../src/net/tls.ts";
 import { Circuits } from "../../src/relay/circuits.ts";
-import { openSniDoor, refuse } from "../../src/relay/doors/sni.ts";
-import { openTokenDoor } from "../../src/relay/doors/token.ts";
+import { tokenOf } from "../../src/relay/doors/token.ts";
+import type { Engine } from "../../src/relay/engine.ts";
 import { RelayEvents } from "../../src/relay/events.ts";
 import type { Leg, Side } from "../../src/relay/leg.ts";
 import { Pairs } from "../../src/relay/rendezvous/pair.ts";
+import { alert } from "../../src/wire/client-hello.ts";
 import { Authority } from "../support/certificates.ts";
+import { circuitLimits, engines } from "../support/engines.ts";
 import { until } from "../support/until.ts";
 import { Ear } from "../support/wires.ts";
 
@@ -28,21 +30,22 @@ class Relay {
   readonly circuits: Circuits;
   ports = { token: 0, sni: 0 };
 
-  private constructor() {
+  private constructor(engine: Engine) {
+    this.scope.use(engine);
     const told = (level: string) => (fields: unknown, message?: string) =>
       void this.lines.push({ level, text: `${JSON.stringify(fields)} ${message ?? ""}` });
     const levels = ["debug", "info", "warn", "error"];
     const log = Object.fromEntries(levels.map((each) => [each, told(each)])) as unknown as Logger;
     const events = new RelayEvents({ log, metrics: this.metrics });
     this.circuits = this.scope.use(
-      new Circuits({ circuits_max: 100, idle_timeout_ms: 60_000, drain_timeout_ms: 0 }, { events }),
+      new Circuits(circuitLimits({ circuits_max: 100, drain_timeout_ms: 0 }), { engine, events }),
     );
     this.pairs = new Pairs<Leg>(
       { patience_ms: 60_000, pending_max: 100, pending_per_caller_max: 100 },
       { met: ({ names }, legs) => this.circuits.add({ names, legs }), lonely: () => {} },
     );
     this.scope.defer(() => {
-      for (const { socket } of this.pairs.clear()) socket.destroy();
+      for (const { line } of this.pairs.clear()) line.hangUp();
     });
     this.#open = async (hello_timeout_ms) => {
       const settings = {
@@ -52,25 +55,25 @@ class Relay {
         strangers_max: STRANGERS_MAX,
         strangers_per_source_max: PER_SOURCE_MAX,
       };
-      const token = await openTokenDoor(settings, { events }, (secret, leg) => {
-        if (!this.pairs.seat(secret, leg)) leg.socket.destroy();
+      const token = await engine.openDoor("token", settings, { events }, (secret, leg) => {
+        if (!this.pairs.seat(tokenOf(secret), leg)) leg.line.hangUp();
       });
-      const sni = await openSniDoor(settings, { events }, (_, leg) =>
-        refuse(leg, "unrecognized_name"),
+      const sni = await engine.openDoor("sni", settings, { events }, (_, { line }) =>
+        line.hangUp(alert("unrecognized_name")),
       );
       this.ports = { token: this.scope.use(token).port, sni: this.scope.use(sni).port };
     };
   }
   readonly #open: (hello_timeout_ms: number) => Promise<void>;
 
-  static async open({ hello_timeout_ms = 60_000 } = {}): Promise<Relay> {
-    const relay = new Relay();
+  static async open(engine: Engine, { hello_timeout_ms = 60_000 } = {}): Promise<Relay> {
+    const relay = new Relay(engine);
     await relay.#open(hello_timeout_ms);
     return relay;
   }
 }
 
-describe("the doors of a relay", () => {
+describe.each(engines)("the doors of a relay, $name", ({ open: openEngine }) => {
   const sockets: Socket[] = [];
   const relays: Relay[] = [];
   afterEach(async () => {
@@ -79,7 +82,7 @@ describe("the doors of a relay", () => {
   });
 
   async function open(settings = {}): Promise<Relay> {
-    const relay = await Relay.open(settings);
+    const relay = await Relay.open(await openEngine(), settings);
     relays.push(relay);
     return relay;
   }

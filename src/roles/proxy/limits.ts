@@ -1,4 +1,4 @@
-import type { DoorSettings } from "../../relay/doors/door.ts";
+import type { DoorSettings } from "../../relay/doors/admission.ts";
 import type { PublicProxySettings } from "./settings.ts";
 
 /*
@@ -13,6 +13,12 @@ export function circuitLimits(settings: PublicProxySettings) {
     },
     get idle_timeout_ms() {
       return settings.limits.idle_timeout * 1_000;
+    },
+    get circuit_bytes_max() {
+      return settings.limits.circuit_bytes_max || Infinity;
+    },
+    get circuit_duration_max_ms() {
+      return settings.limits.circuit_duration_max * 1_000 || Infinity;
     },
     get drain_timeout_ms() {
       return settings.limits.drain_timeout * 1_000;

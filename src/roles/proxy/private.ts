@@ -4,6 +4,7 @@ import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { Circuits } from "../../relay/circuits.ts";
 import { RelayEvents } from "../../relay/events.ts";
+import { openEngine } from "../../relay/open-engine.ts";
 import { RpcEvents } from "../../rpc/events.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
@@ -18,7 +19,13 @@ import type { PrivateProxySettings, ProxySettings } from "./settings.ts";
 import { openTarget } from "./targets.ts";
 
 /** What a circuit to an internal service may cost; the public proxy has limits of its own before. */
-const CIRCUITS = { circuits_max: 10_000, idle_timeout_ms: 3_600_000, drain_timeout_ms: 5_000 };
+const CIRCUITS = {
+  circuits_max: 10_000,
+  idle_timeout_ms: 3_600_000,
+  circuit_bytes_max: Infinity,
+  circuit_duration_max_ms: Infinity,
+  drain_timeout_ms: 5_000,
+};
 
 /** The private proxy: it announces domains at public proxies and fetches what comes for them. */
 export async function runPrivateProxy(
@@ -32,12 +39,13 @@ export async function runPrivateProxy(
   const readiness = new Readiness(scope.signal);
   if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
   const { name } = settings;
-  const circuits = scope.use(new Circuits(CIRCUITS, { events }));
+  const engine = scope.use(await openEngine(settings.splice, { log }));
+  const circuits = scope.use(new Circuits(CIRCUITS, { engine, events }));
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PRIVATE, store, { log });
   watchAnnouncements(metrics, announcements);
   const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client, { log }));
-  const target = scope.use(await openTarget(settings, { circuits, rpc, log }));
+  const target = scope.use(await openTarget(settings, { engine, circuits, rpc, log }));
   const announce_again_ms = settings.announce_again * 1_000;
   const deps = { name, announcements, eps, target, announce_again_ms, log };
   const broker = new PrivateBroker(deps);
@@ -55,7 +63,8 @@ export async function runPrivateProxy(
   const announcing = broker.keepAnnouncing(scope.signal);
   scope.defer(() => announcing);
   readiness.opened();
-  log.info({ operator: name, announcements: announcements.list().length }, "ready");
+  const known = announcements.list().length;
+  log.info({ operator: name, announcements: known, splice: engine.name }, "ready");
   await aborted(scope.signal);
   log.info("stopping");
 }

@@ -2,7 +2,6 @@ import { nanoid } from "nanoid";
 import { z } from "zod";
 import { explain, FAULTS, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
-import { refuse } from "../../relay/doors/sni.ts";
 import type { RelayEvents } from "../../relay/events.ts";
 import type { Leg } from "../../relay/leg.ts";
 import type { Pairs } from "../../relay/rendezvous/pair.ts";
@@ -10,6 +9,7 @@ import type { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { type MethodTable, method } from "../../rpc/methods.ts";
 import { Declined } from "../../wire/answer.ts";
 import { REQUEST_ID_SIZE, withRequest } from "../../wire/call-id.ts";
+import { alert } from "../../wire/client-hello.ts";
 import type { Json, JsonObject } from "../../wire/json.ts";
 import { type Announcements, PUBLIC } from "./announcements.ts";
 import { mayAnnounce } from "./authorisation.ts";
@@ -67,7 +67,7 @@ export class PublicBroker {
     const announcement = announcements.find(domain);
     if (!announcement) {
       events.turnedAway("sni", "unknown", { domain });
-      return refuse(leg, "unrecognized_name");
+      return leg.line.hangUp(alert("unrecognized_name"));
     }
     const { party: operator, domain: announced } = announcement;
     try {
@@ -85,7 +85,7 @@ export class PublicBroker {
     } catch (reason) {
       const story = { caller: domain, callee: operator, reason: explain(reason) };
       events.turnedAway("sni", "unreachable", story);
-      refuse(leg, "internal_error");
+      leg.line.hangUp(alert("internal_error"));
     }
   }
 
@@ -102,7 +102,7 @@ export class PublicBroker {
       const invitation = { endpoint, channel, client, token: text(callee) };
       await this.#tell(`${to}._connectionRequest`, invitation, { request, signal });
     } catch (reason) {
-      for (const leg of pairs.forget(pairing)) leg.socket.destroy();
+      for (const leg of pairs.forget(pairing)) leg.line.hangUp();
       throw reason;
     }
     pairs.renew(pairing);

@@ -3,10 +3,10 @@ import type { Log } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { Circuits } from "../../relay/circuits.ts";
-import { openSniDoor } from "../../relay/doors/sni.ts";
-import { openTokenDoor } from "../../relay/doors/token.ts";
+import { tokenOf } from "../../relay/doors/token.ts";
 import { RelayEvents } from "../../relay/events.ts";
 import type { Leg } from "../../relay/leg.ts";
+import { openEngine } from "../../relay/open-engine.ts";
 import { Pairs } from "../../relay/rendezvous/pair.ts";
 import { RpcEvents } from "../../rpc/events.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
@@ -33,17 +33,18 @@ export async function runPublicProxy(
   const readiness = new Readiness(scope.signal);
   if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
   const { internal_endpoint: endpoint } = settings;
-  const circuits = scope.use(new Circuits(circuitLimits(settings), { events }));
+  const engine = scope.use(await openEngine(settings.splice, { log }));
+  const circuits = scope.use(new Circuits(circuitLimits(settings), { engine, events }));
   const pairs = new Pairs<Leg>(pairLimits(settings), {
     met: ({ names }, legs) => circuits.add({ names, legs }),
     lonely: ({ names }, waiting) => {
       events.lonely(names);
-      for (const { socket } of waiting) socket.destroy();
+      for (const { line } of waiting) line.hangUp();
     },
   });
   events.watchPairs(pairs);
   scope.defer(() => {
-    for (const { socket } of pairs.clear()) socket.destroy();
+    for (const { line } of pairs.clear()) line.hangUp();
   });
   const store = scope.use(await openStore(settings.datastore, { log }));
   const announcements = await Announcements.open(PUBLIC, store, { log });
@@ -53,23 +54,23 @@ export async function runPublicProxy(
   readiness.add("endpoint", answersPing(eps, name));
   const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, events, log });
   const { methods } = broker;
+  const at = (bind: string, setting: string) => door(settings, { bind, setting });
   scope.use(
-    await openTokenDoor(
-      door(settings, {
-        bind: settings.internal_bind_address,
-        setting: "public: internal_bind_address",
-      }),
+    await engine.openDoor(
+      "token",
+      at(settings.internal_bind_address, "public: internal_bind_address"),
       { events },
-      (token, leg) => {
-        if (pairs.seat(token, leg)) return;
+      (hello, leg) => {
+        if (pairs.seat(tokenOf(hello), leg)) return;
         events.turnedAway("token", "unknown");
-        leg.socket.destroy();
+        leg.line.hangUp();
       },
     ),
   );
   scope.use(
-    await openSniDoor(
-      door(settings, { bind: settings.tls_bind_address, setting: "public: tls_bind_address" }),
+    await engine.openDoor(
+      "sni",
+      at(settings.tls_bind_address, "public: tls_bind_address"),
       { events },
       (domain, leg) => void broker.passThrough(domain, leg, scope.signal),
     ),
@@ -83,7 +84,7 @@ export async function runPublicProxy(
     }),
   );
   readiness.opened();
-  log.info({ operator: settings.name, endpoint }, "ready");
+  log.info({ operator: settings.name, endpoint, splice: engine.name }, "ready");
   await aborted(scope.signal);
   log.info({ circuits: circuits.open }, "stopping");
 }

@@ -10,8 +10,12 @@ import {
   wholeNumber,
 } from "../../core/settings/shapes.ts";
 import { TcpRateLimits, TlsSettings } from "../../net/settings.ts";
+import { ENGINES } from "../../relay/engine.ts";
 import { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { DatastoreSettings } from "../../store/settings.ts";
+
+/** Ours. */
+const SpliceChoice = defaultTo("auto", z.enum(ENGINES));
 
 const COUNT_MAX = 1_000_000;
 const WAIT_MAX_S = 3_000;
@@ -29,6 +33,9 @@ const ProxyLimits = z.strictObject({
   hello_timeout: defaultTo(5, seconds(0.1, 60)),
   /** A circuit that has carried nothing for so long is closed. */
   idle_timeout: defaultTo(3_600, seconds(1, 7 * 24 * 3_600)),
+  /** What one circuit may carry (bytes, both ways together) and how long it may last; 0 is no limit. */
+  circuit_bytes_max: defaultTo(0, wholeNumber(0, Number.MAX_SAFE_INTEGER)),
+  circuit_duration_max: defaultTo(0, seconds(0, 365 * 24 * 3_600)),
   /** How long open circuits may go on when the proxy is asked to leave. */
   drain_timeout: defaultTo(5, seconds(0, 3_600)),
 });
@@ -46,6 +53,8 @@ export const PublicProxySettings = z.strictObject({
   jsonrpc_server: JsonrpcServerSettings,
   accept_timeout: live(defaultTo(10, seconds(0.1, WAIT_MAX_S))),
   tcp_rate_limits: live(optional(TcpRateLimits)),
+  /** How bytes get from one connection to the other: by the kernel (Linux), by streams, or as is best here. */
+  splice: SpliceChoice,
   limits: live(defaultsOf(ProxyLimits)),
 });
 export type PublicProxySettings = z.infer<typeof PublicProxySettings>;
@@ -56,6 +65,7 @@ const PrivateProxySettings = z.strictObject({
   datastore: DatastoreSettings,
   jsonrpc_client: JsonrpcClientSettings,
   jsonrpc_server: JsonrpcServerSettings,
+  splice: SpliceChoice,
   /** How often public proxies are told everything again. Ours; the original does it every 10 minutes. */
   announce_again: defaultTo(60, seconds(1, 3_600)),
   /** The service behind it. */

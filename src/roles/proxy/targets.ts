@@ -7,6 +7,7 @@ import { dial } from "../../net/dial.ts";
 import { openTls } from "../../net/live-tls.ts";
 import { acceptTls } from "../../net/tls.ts";
 import type { Circuits } from "../../relay/circuits.ts";
+import type { Engine } from "../../relay/engine.ts";
 import type { RpcEvents } from "../../rpc/events.ts";
 import { openHttpForwarder } from "../../rpc/http-forwarder.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
@@ -23,15 +24,15 @@ export type Visit = { readonly domain: string; readonly request: string };
 /** Where connections for announced domains go. From `take` on the socket is the target's to close. */
 export type Target = AsyncDisposable & { take(socket: Socket, visit: Visit): Promise<void> };
 
-type Dependencies = { circuits: Circuits; rpc: RpcEvents; log: Log };
+type Dependencies = { engine: Engine; circuits: Circuits; rpc: RpcEvents; log: Log };
 
 /** Passes bytes through, or ends TLS here and forwards HTTP or JSON-RPC (eps-protocol 7.5). */
 export async function openTarget(
   { internal_endpoint, name }: Pick<PrivateProxySettings, "internal_endpoint" | "name">,
-  { circuits, rpc, log }: Dependencies,
+  { engine, circuits, rpc, log }: Dependencies,
 ): Promise<Target> {
   const { address, tls } = internal_endpoint;
-  if (!tls) return passThrough(address, { name, circuits });
+  if (!tls) return passThrough(address, { name, engine, circuits });
   const scope = new Scope();
   const service = scope.use(await openService(internal_endpoint, { rpc, log }));
   const files = scope.use(await openTls(tls, { log }));
@@ -59,7 +60,7 @@ export async function openTarget(
 
 function passThrough(
   address: string,
-  { name, circuits }: { name: string; circuits: Circuits },
+  { name, engine, circuits }: { name: string; engine: Engine; circuits: Circuits },
 ): Target {
   return {
     async take(socket, { domain, request }) {
@@ -68,12 +69,19 @@ function passThrough(
       try {
         const inner = await dial(address, deadline.signal);
         inner.on("error", () => {}); // an error is followed by a close, which the splice sees
+        const reached_at = performance.now();
         const door = "announced";
+        const { signal } = deadline;
+        const within = await engine.adopt(inner, signal);
+        const outer = await engine.adopt(socket, signal).catch((reason) => {
+          within.hangUp();
+          throw reason;
+        });
         circuits.add({
           names: { caller: domain, callee: name, request },
           legs: {
-            caller: { door, socket, arrived_at },
-            callee: { door, socket: inner, arrived_at: performance.now() },
+            caller: { door, line: outer, arrived_at },
+            callee: { door, line: within, arrived_at: reached_at },
           },
         });
       } catch (reason) {

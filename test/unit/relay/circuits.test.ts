@@ -3,8 +3,10 @@ import type { Log } from "../../../src/core/log.ts";
 import { openMetrics } from "../../../src/core/metrics.ts";
 import { Circuits } from "../../../src/relay/circuits.ts";
 import { RelayEvents } from "../../../src/relay/events.ts";
+import { openStreamEngine } from "../../../src/relay/stream/engine.ts";
+import { circuitLimits } from "../../support/engines.ts";
 import { until } from "../../support/until.ts";
-import { Ear, Wires } from "../../support/wires.ts";
+import { Ear, type Wire, Wires } from "../../support/wires.ts";
 
 type Line = { level: string; message: string } & Record<string, unknown>;
 
@@ -19,7 +21,10 @@ function keepingLog(): { log: Log; lines: Line[] } {
   return { log: { info: keep("info"), warn: keep("warn") } as unknown as Log, lines };
 }
 
-const GENEROUS = { circuits_max: 100, idle_timeout_ms: 60_000, drain_timeout_ms: 60_000 };
+const GENEROUS = circuitLimits();
+
+const engine = openStreamEngine();
+const line = ({ accepted }: Wire) => engine.adopt(accepted, new AbortController().signal);
 
 describe("the circuits", () => {
   let wires: Wires;
@@ -40,15 +45,15 @@ describe("the circuits", () => {
     const { log, lines } = keepingLog();
     const metrics = openMetrics();
     const events = new RelayEvents({ log, metrics });
-    const circuits = new Circuits({ ...GENEROUS, ...settings }, { events });
+    const circuits = new Circuits({ ...GENEROUS, ...settings }, { engine, events });
     opened.push(circuits);
     const add = async (waited_ms = 0) => {
       const [caller, callee] = [await wires.connect(), await wires.connect()];
       circuits.add({
         names: { caller: "hd-1", callee: "hd-2", request: "r1" },
         legs: {
-          caller: { door: "token", socket: caller.accepted, arrived_at: 1_000 + waited_ms },
-          callee: { door: "token", socket: callee.accepted, arrived_at: 1_000 },
+          caller: { door: "token", line: await line(caller), arrived_at: 1_000 + waited_ms },
+          callee: { door: "token", line: await line(callee), arrived_at: 1_000 },
         },
       });
       const ears = { caller: new Ear(caller.dialled), callee: new Ear(callee.dialled) };
@@ -123,7 +128,9 @@ describe("the circuits", () => {
     const second = await add();
     expect(await second.ears.caller.hearsTheEnd()).toBe("ECONNRESET");
     expect(await second.ears.callee.hearsTheEnd()).toBe("ECONNRESET");
-    expect(await record()).toMatchObject({ level: "warn", ending: "limit", by: "us" });
+    const told = { level: "warn", ending: "limit", limit: "circuits", by: "us" };
+    expect(await record()).toMatchObject(told);
+    expect((await record())?.message).toContain("raise circuits_max");
 
     first.caller.write("fine");
     await first.ears.callee.hears(4);
@@ -134,6 +141,24 @@ describe("the circuits", () => {
     third.callee.write("fine, too");
     await third.ears.caller.hears(9);
   });
+
+  it.each([
+    ["bytes", { circuit_bytes_max: 10 }, "raise circuit_bytes_max"],
+    ["duration", { circuit_duration_max_ms: 100 }, "raise circuit_duration_max"],
+  ])(
+    "end with both sides reset when they reach their limit of %s",
+    async (limit, settings, hint) => {
+      const { add, record } = open(settings);
+      const { caller, ears } = await add();
+      await until(() => {
+        caller.write("more");
+        return ears.caller.ending !== undefined;
+      }, "it is ended");
+      expect(await ears.callee.hearsTheEnd()).toBe("ECONNRESET");
+      expect(await record()).toMatchObject({ level: "warn", ending: "limit", limit, by: "us" });
+      expect((await record())?.message).toContain(hint);
+    },
+  );
 
   it("end at once when they were at rest for long and the proxy stops", async () => {
     vi.useFakeTimers({ toFake: ["performance"] }); // no time passes unless we say so

@@ -18,7 +18,7 @@ function story(more: { caller?: string; waited_ms?: number } = {}) {
     names: { caller: more.caller ?? "hd-1", callee: "hd-2", request: "r1" },
     waited_ms: more.waited_ms ?? 6,
     opened_at: performance.now() - 5_000,
-    bytes: { caller: 0, callee: 0 },
+    splice: { bytes: { caller: 0, callee: 0 } },
   };
 }
 
@@ -30,7 +30,7 @@ describe("what the relay tells of", () => {
     events.circuitOpened(other);
     expect((await look()).get('eps_broker_circuits_open{door="token"}')).toBe(2);
 
-    events.circuitEnded(one, { ending: "idle", by: "us", bytes: one.bytes });
+    events.circuitEnded(one, { ending: "idle", by: "us", bytes: one.splice.bytes }, "bytes");
     const seen = await look();
     expect(seen.get('eps_broker_circuits_open{door="token"}')).toBe(1);
     expect(seen.get('eps_broker_circuits_total{door="token",ending="idle"}')).toBe(1);
@@ -45,13 +45,13 @@ describe("what the relay tells of", () => {
     const { events, look } = open();
     const live = story();
     events.circuitOpened(live);
-    live.bytes.caller = 1_000;
+    live.splice.bytes.caller = 1_000;
     const moved = async () =>
       (await look()).get('eps_broker_circuit_bytes_total{door="token",from="caller"}');
     expect(await moved()).toBe(1_000);
-    live.bytes.caller = 1_500;
+    live.splice.bytes.caller = 1_500;
     expect(await moved()).toBe(1_500);
-    events.circuitEnded(live, { ending: "done", by: "caller", bytes: live.bytes });
+    events.circuitEnded(live, { ending: "done", by: "caller", bytes: live.splice.bytes }, "bytes");
     expect(await moved()).toBe(1_500);
     expect(await moved()).toBe(1_500);
   });
@@ -63,7 +63,7 @@ describe("what the relay tells of", () => {
       for (const ending of endings) {
         const each = story({ caller });
         events.circuitOpened(each);
-        events.circuitEnded(each, { ending, by: "us", bytes: each.bytes });
+        events.circuitEnded(each, { ending, by: "us", bytes: each.splice.bytes }, "bytes");
       }
       events.lonely({ caller, callee: caller, request: caller });
       events.turnedAway("sni", "unknown", { domain: caller });

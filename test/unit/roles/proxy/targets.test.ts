@@ -9,9 +9,11 @@ import { openMetrics } from "../../../../src/core/metrics.ts";
 import { Scope } from "../../../../src/core/scope.ts";
 import { Circuits } from "../../../../src/relay/circuits.ts";
 import { RelayEvents } from "../../../../src/relay/events.ts";
+import { openStreamEngine } from "../../../../src/relay/stream/engine.ts";
 import { openTarget } from "../../../../src/roles/proxy/targets.ts";
 import { RpcEvents } from "../../../../src/rpc/events.ts";
 import { Authority } from "../../../support/certificates.ts";
+import { circuitLimits } from "../../../support/engines.ts";
 import { until } from "../../../support/until.ts";
 
 const NAME = "shop.example";
@@ -29,6 +31,8 @@ async function portOf(server: Server | ReturnType<typeof createServer>): Promise
   scope.defer(() => server.close());
   return (server.address() as { port: number }).port;
 }
+
+const engine = openStreamEngine();
 
 describe("a private proxy that ends TLS", () => {
   it("shows a renewed certificate to the next client, and serves the present one on", async () => {
@@ -48,11 +52,12 @@ describe("a private proxy that ends TLS", () => {
           },
         },
         {
+          engine,
           circuits: scope.use(
-            new Circuits(
-              { circuits_max: 1, idle_timeout_ms: 60_000, drain_timeout_ms: 0 },
-              { events: new RelayEvents(deps) },
-            ),
+            new Circuits(circuitLimits({ circuits_max: 1, drain_timeout_ms: 0 }), {
+              engine,
+              events: new RelayEvents(deps),
+            }),
           ),
           rpc: new RpcEvents(deps),
           log: silent,

@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import type { Ending, Outcome, Side } from "../leg.ts";
-import type { Splice } from "./splice.ts";
+import type { Splice } from "../splice.ts";
 
 /**
  * The portable splice: Node's own sockets, one buffer a direction.
@@ -11,7 +11,7 @@ import type { Splice } from "./splice.ts";
  *   download that was cut would look complete.
  * - A slow reader pauses its own writer, through the kernel's buffers back to whoever sends.
  */
-export function spliceStreams(sockets: Record<Side, Socket>): Splice {
+export function spliceStreams(sockets: Record<Side, Socket>, bytes_max = Infinity): Splice {
   const bytes = { caller: 0, callee: 0 };
   let first: Pick<Outcome, "ending" | "by"> | undefined;
   let moved_at = performance.now();
@@ -29,7 +29,8 @@ export function spliceStreams(sockets: Record<Side, Socket>): Splice {
     source.on("data", (chunk: Buffer) => {
       bytes[from] += chunk.length;
       moved_at = performance.now();
-      if (!target.write(chunk)) source.pause();
+      if (bytes.caller + bytes.callee > bytes_max) stop("limit", "us");
+      else if (!target.write(chunk)) source.pause();
     });
     target.on("drain", () => source.resume());
     const end = (): void => {

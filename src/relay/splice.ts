@@ -1,4 +1,4 @@
-import type { Ending, Outcome, Side } from "../leg.ts";
+import type { Ending, Outcome, Side } from "./leg.ts";
 
 /** Bytes going both ways between two legs. The splice owns both sockets until it is over, and closes them. */
 export interface Splice {

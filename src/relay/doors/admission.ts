@@ -1,0 +1,57 @@
+import type { Fault } from "../../core/fault.ts";
+import { type RateLimit, RateLimiter } from "../../net/rate-limit.ts";
+import { Holdings } from "../../net/source.ts";
+import type { Refusal } from "../events.ts";
+
+/** Read for each stranger, so that they may change. */
+export type AdmissionLimits = {
+  readonly rate_limits?: readonly RateLimit[] | undefined;
+  readonly hello_timeout_ms: number;
+  /** How many may be inside without having said what they want, from one source and in all. */
+  readonly strangers_per_source_max: number;
+  readonly strangers_max: number;
+};
+
+/** Where a door is: `bind` as `listen` takes it, and the setting that named it. */
+export type DoorSettings = AdmissionLimits & { readonly bind: string; readonly setting: string };
+
+/** Who may come in before it has said a word. Counts them until they have left or are no strangers any more. */
+export class Admission {
+  readonly #limits: AdmissionLimits;
+  readonly #rates = new RateLimiter([]);
+  readonly #perSource: Holdings;
+  #inside = 0;
+
+  constructor(limits: AdmissionLimits) {
+    this.#limits = limits;
+    this.#perSource = new Holdings(limits.strangers_per_source_max);
+  }
+
+  /** How many strangers are inside. */
+  get inside(): number {
+    return this.#inside;
+  }
+
+  /** Undefined if the stranger may come in, and then `leave` is due for its source. */
+  refuses(address: string | undefined, source: string): Refusal | undefined {
+    const { rate_limits, strangers_max, strangers_per_source_max } = this.#limits;
+    this.#rates.use(rate_limits);
+    if (!this.#rates.admits(address)) return "rate";
+    if (this.#inside >= strangers_max) return "crowd";
+    if (!this.#perSource.take(source, strangers_per_source_max)) return "source_crowd";
+    this.#inside += 1;
+    return undefined;
+  }
+
+  leave(source: string): void {
+    this.#inside -= 1;
+    this.#perSource.release(source);
+  }
+}
+
+/** Why a stranger is turned away that came in and then failed to say its hello. */
+export function refusalOf({ fault }: Fault, gone: boolean): Refusal {
+  if (fault === "timeout") return "silent";
+  if (fault === "not_found") return "nameless";
+  return gone ? "gone" : "malformed";
+}

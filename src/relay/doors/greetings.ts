@@ -1,0 +1,9 @@
+import type { Door } from "../leg.ts";
+import type { Greeting } from "./greeting.ts";
+import { SNI } from "./sni.ts";
+import { TOKEN } from "./token.ts";
+
+/** Doors where strangers come in by themselves. */
+export type Greeted = Exclude<Door, "announced">;
+
+export const GREETINGS: Record<Greeted, Greeting> = { token: TOKEN, sni: SNI };

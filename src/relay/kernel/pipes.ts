@@ -1,0 +1,56 @@
+import { F_GETPIPE_SZ, F_SETPIPE_SZ, NONBLOCK_CLOEXEC } from "./linux.ts";
+import type { Reactor } from "./reactor.ts";
+
+/** Bytes are put into one end and come out of the other. */
+export type Pipe = { readonly into: number; readonly out: number; readonly size: number };
+
+/**
+ * A transfer through a pipe costs two calls however much it carries, so pipes are as large as the system
+ * lets anybody have them; 64 KiB ones cost two to four times as much per byte. Past `pipe-user-pages-soft`
+ * (64 of these) an ordinary user gets smaller ones, which work.
+ */
+const SIZE = 1024 ** 2;
+const SPARE_MAX = 64;
+
+/** Empty pipes, lent while bytes are on their way, so that an idle circuit has none. */
+export class Pipes {
+  readonly #reactor: Reactor;
+  readonly #spare: Pipe[] = [];
+  readonly #ends = new Int32Array(2);
+  readonly #ends_at: number;
+
+  constructor(reactor: Reactor) {
+    this.#reactor = reactor;
+    this.#ends_at = reactor.linux.pin(this.#ends);
+  }
+
+  /** Undefined if the system has none left. */
+  borrow(): Pipe | undefined {
+    return this.#spare.pop() ?? this.#make();
+  }
+
+  giveBack(pipe: Pipe, empty: boolean): void {
+    if (empty && this.#spare.length < SPARE_MAX) this.#spare.push(pipe);
+    else this.#close(pipe);
+  }
+
+  /** When nobody needs any. */
+  closeSpare(): void {
+    for (const pipe of this.#spare.splice(0)) this.#close(pipe);
+  }
+
+  #make(): Pipe | undefined {
+    const { linux } = this.#reactor;
+    if (linux.pipe2(this.#ends_at, NONBLOCK_CLOEXEC) < 0) return undefined;
+    const [out = -1, into = -1] = this.#ends;
+    const fits = [out, into].map((end) => this.#reactor.own(end));
+    if (fits.includes(false)) return undefined;
+    linux.fcntl(into, F_SETPIPE_SZ, SIZE);
+    return { out, into, size: linux.fcntl(into, F_GETPIPE_SZ, 0) };
+  }
+
+  #close({ into, out }: Pipe): void {
+    this.#reactor.close(into);
+    this.#reactor.close(out);
+  }
+}

@@ -1,0 +1,94 @@
+import { randomBytes } from "node:crypto";
+import { Worker } from "node:worker_threads";
+import { silent } from "../../src/core/log.ts";
+import { openMetrics } from "../../src/core/metrics.ts";
+import type { Listener } from "../../src/net/listen.ts";
+import type { CircuitSettings } from "../../src/relay/circuits.ts";
+import type { DoorSettings } from "../../src/relay/doors/admission.ts";
+import type { Engine } from "../../src/relay/engine.ts";
+import { RelayEvents } from "../../src/relay/events.ts";
+import { openKernelEngine } from "../../src/relay/kernel/engine.ts";
+import type { Leg } from "../../src/relay/leg.ts";
+import { TOKEN_SIZE } from "../../src/relay/rendezvous/pair.ts";
+import { openStreamEngine } from "../../src/relay/stream/engine.ts";
+import { until } from "./until.ts";
+import { dialFreely } from "./wires.ts";
+
+/** A thread cannot run TypeScript, so it is the built one; `make test` builds it first. */
+export function startThread(workerData: unknown): Worker {
+  const built = new URL("../../dist/relay/kernel/worker.js", import.meta.url);
+  return new Worker(built, { workerData });
+}
+
+/** Every engine keeps the same contract. */
+export const engines: Array<{ name: Engine["name"]; open: () => Promise<Engine> }> = [
+  { name: "stream", open: async () => openStreamEngine() },
+];
+if (process.platform === "linux") {
+  const open = () => openKernelEngine({ log: silent, start: startThread });
+  engines.push({ name: "kernel", open });
+}
+
+/** Limits that a test does not reach, except those it names. */
+export function circuitLimits(limits: Partial<CircuitSettings> = {}): CircuitSettings {
+  return {
+    circuits_max: 100,
+    idle_timeout_ms: 60_000,
+    circuit_bytes_max: Infinity,
+    circuit_duration_max_ms: Infinity,
+    drain_timeout_ms: 60_000,
+    ...limits,
+  };
+}
+
+/** A token door, and the legs that come in by it. */
+export class Entrance implements AsyncDisposable {
+  readonly #door: Listener;
+  readonly #came: Map<string, Leg>;
+
+  private constructor(door: Listener, came: Map<string, Leg>) {
+    this.#door = door;
+    this.#came = came;
+  }
+
+  static async open(engine: Engine, settings: Partial<DoorSettings> = {}): Promise<Entrance> {
+    const came = new Map<string, Leg>();
+    const events = new RelayEvents({ log: silent, metrics: openMetrics() });
+    const generous = {
+      bind: "127.0.0.1:0",
+      setting: "test",
+      hello_timeout_ms: 20_000,
+      strangers_max: 10_000,
+      strangers_per_source_max: 10_000,
+      ...settings,
+    };
+    const door = await engine.openDoor("token", generous, { events }, (hello, leg) => {
+      came.set(hello, leg);
+    });
+    return new Entrance(door, came);
+  }
+
+  get port(): number {
+    return this.#door.port;
+  }
+
+  /** Comes in and says its hello, and `more` in the same breath. */
+  async enter(more: Buffer = Buffer.alloc(0)) {
+    const outside = await dialFreely(this.port);
+    const token = randomBytes(TOKEN_SIZE);
+    outside.write(Buffer.concat([token, more]));
+    return { outside, leg: await this.heard(token) };
+  }
+
+  async heard(token: Buffer): Promise<Leg> {
+    const hello = token.toString("latin1");
+    await until(() => this.#came.has(hello), "the hello is heard");
+    const leg = this.#came.get(hello) as Leg;
+    this.#came.delete(hello);
+    return leg;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#door[Symbol.asyncDispose]();
+  }
+}

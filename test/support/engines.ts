@@ -7,7 +7,7 @@ import type { CircuitSettings } from "../../src/relay/circuits.ts";
 import type { DoorSettings } from "../../src/relay/doors/admission.ts";
 import type { Engine } from "../../src/relay/engine.ts";
 import { RelayEvents } from "../../src/relay/events.ts";
-import { openKernelEngine } from "../../src/relay/kernel/engine.ts";
+import { openKernelEngine, THREAD_LIMITS } from "../../src/relay/kernel/engine.ts";
 import type { Leg } from "../../src/relay/leg.ts";
 import { TOKEN_SIZE } from "../../src/relay/rendezvous/pair.ts";
 import { openStreamEngine } from "../../src/relay/stream/engine.ts";
@@ -17,7 +17,7 @@ import { dialFreely } from "./wires.ts";
 /** A thread cannot run TypeScript, so it is the built one; `make test` builds it first. */
 export function startThread(workerData: unknown): Worker {
   const built = new URL("../../dist/relay/kernel/worker.js", import.meta.url);
-  return new Worker(built, { workerData });
+  return new Worker(built, { workerData, resourceLimits: THREAD_LIMITS });
 }
 
 /** Every engine keeps the same contract. */
@@ -60,8 +60,9 @@ export class Entrance implements AsyncDisposable {
       hello_timeout_ms: 20_000,
       strangers_max: 10_000,
       strangers_per_source_max: 10_000,
-      ...settings,
     };
+    // With its getters, since what they bring may change.
+    Object.defineProperties(generous, Object.getOwnPropertyDescriptors(settings));
     const door = await engine.openDoor("token", generous, { events }, (hello, leg) => {
       came.set(hello, leg);
     });

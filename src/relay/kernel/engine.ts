@@ -14,7 +14,7 @@ import type { Splice } from "../splice.ts";
 import { isPossible, takeConnection, takeListener } from "./descriptors.ts";
 import { Life } from "./life.ts";
 import { F_DUPFD_CLOEXEC, type Linux, loadLinux } from "./linux.ts";
-import { GATES_MAX, type Report } from "./messages.ts";
+import { GATES_MAX, OTHER, type Report } from "./messages.ts";
 
 const START_MS = 10_000;
 const STOP_MS = 5_000;
@@ -22,6 +22,9 @@ const STOP_MS = 5_000;
 const SETTLED_MS = 5_000;
 const EXHAUSTED_AGAIN_MS = 60_000;
 const LIMITS_AGAIN_MS = 1_000;
+
+/** What the thread makes lives long or not at all, so the default of 48 MiB for the young would only fill up. */
+export const THREAD_LIMITS = { maxYoungGenerationSizeMb: 4 };
 
 type OpenGate = {
   readonly door: Greeted;
@@ -44,12 +47,20 @@ export async function openKernelEngine({ log, start = startWorker }: Options): P
   if (!possible) throw new Error("this Node does not let go of descriptors");
   const engine = new KernelEngine(linux, start, log);
   using deadline = new Deadline(START_MS, "starting the kernel splice");
-  await orAbort(engine.started, deadline.signal);
+  try {
+    await orAbort(engine.started, deadline.signal);
+  } catch (reason) {
+    await engine[Symbol.asyncDispose]();
+    throw reason;
+  }
   return engine;
 }
 
 function startWorker(workerData: unknown): Worker {
-  return new Worker(new URL("./worker.js", import.meta.url), { workerData });
+  return new Worker(new URL("./worker.js", import.meta.url), {
+    workerData,
+    resourceLimits: THREAD_LIMITS,
+  });
 }
 
 /** Linux moves the bytes: a thread of its own waits at the doors and splices what comes in by them. */
@@ -66,6 +77,8 @@ class KernelEngine implements Engine {
   readonly #watcher: NodeJS.Timeout;
   #life: Life;
   #ready: () => void = () => {};
+  /** Has a thread ever worked here? Then it is worth while to start another. */
+  #isReady = false;
   #exhausted_at = -Infinity;
 
   constructor(linux: Linux, start: (workerData: unknown) => Worker, log: Log) {
@@ -73,7 +86,10 @@ class KernelEngine implements Engine {
     this.#start = start;
     this.#log = log;
     const ready = new Promise<void>((resolve) => {
-      this.#ready = resolve;
+      this.#ready = () => {
+        this.#isReady = true;
+        resolve();
+      };
     });
     this.#life = this.#live();
     const over = this.#life.over.then((reason) => {
@@ -142,7 +158,7 @@ class KernelEngine implements Engine {
   /** Another thread takes over the doors. What the old one had is lost, and whose it was has been told. */
   async #died(reason: Error | undefined, began_at: number): Promise<void> {
     const stop = this.#stop.signal;
-    if (stop.aborted) return;
+    if (stop.aborted || !this.#isReady) return;
     this.#log.error({ err: reason }, "the splicing thread died, and its circuits with it");
     if (performance.now() - began_at > SETTLED_MS) this.#backoff.hurry();
     await this.#backoff.wait(stop);
@@ -155,7 +171,7 @@ class KernelEngine implements Engine {
     if (!gate) return;
     const { shared } = this.#life;
     const descriptor = this.#linux.fcntl(gate.listener, F_DUPFD_CLOEXEC, 3);
-    shared.owned[descriptor] = 1;
+    shared.owned[descriptor] = OTHER;
     this.#life.post(["open", number, gate.door, descriptor, gate.limits]);
   }
 
@@ -197,7 +213,7 @@ class KernelEngine implements Engine {
         const now = performance.now();
         if (now - this.#exhausted_at < EXHAUSTED_AGAIN_MS) return;
         this.#exhausted_at = now;
-        this.#log.warn("strangers have to wait: raise the limit of open files (LimitNOFILE)");
+        this.#log.warn("strangers are turned away: raise the limit of open files (LimitNOFILE)");
       }
     }
   }

@@ -14,6 +14,7 @@ import {
   MSG_NOSIGNAL,
   NONBLOCK_CLOEXEC,
 } from "./linux.ts";
+import { CONNECTION } from "./messages.ts";
 import type { Polled, Reactor } from "./reactor.ts";
 import { type Keeper, LEAVING, Wire } from "./wire.ts";
 
@@ -124,7 +125,7 @@ export class Gate implements Keeper {
         NONBLOCK_CLOEXEC,
       );
       if (descriptor >= 0) {
-        if (reactor.own(descriptor)) this.#enter(descriptor);
+        if (reactor.own(descriptor, CONNECTION)) this.#enter(descriptor);
         continue;
       }
       const why = reactor.linux.errno();
@@ -146,7 +147,9 @@ export class Gate implements Keeper {
     const { reactor, reading } = this.#deps;
     const address = addressIn(reading.address);
     const source = sourceOf(address);
-    const refused = this.#admission.refuses(address, source);
+    const crowded = descriptor >= reactor.descriptors_max;
+    if (crowded) reactor.report(["exhausted"]);
+    const refused = crowded ? "crowd" : this.#admission.refuses(address, source);
     if (refused) {
       reactor.close(descriptor);
       this.#report(refused, source);

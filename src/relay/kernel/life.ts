@@ -2,7 +2,15 @@ import type { Worker } from "node:worker_threads";
 import type { Line, Side } from "../leg.ts";
 import type { Splice } from "../splice.ts";
 import { type Linux, NONBLOCK_CLOEXEC, SO_LINGER, SOL_SOCKET } from "./linux.ts";
-import { ASLEEP, type Command, monotonic_ms, type Report, SENT, shareMemory } from "./messages.ts";
+import {
+  ASLEEP,
+  CONNECTION,
+  type Command,
+  monotonic_ms,
+  type Report,
+  SENT,
+  shareMemory,
+} from "./messages.ts";
 import { KernelSplice } from "./splice.ts";
 
 /** A connection that the worker holds, or, once that thread is gone, one that was. */
@@ -76,7 +84,7 @@ export class Life {
 
   /** Lends it a descriptor of ours for good, together with what was read from it already. */
   adopt(descriptor: number, unread: Buffer): Line {
-    this.shared.owned[descriptor] = 1;
+    this.shared.owned[descriptor] = CONNECTION;
     this.post(["adopt", descriptor, unread.toString("latin1")]);
     return this.line(descriptor);
   }
@@ -130,7 +138,9 @@ export class Life {
     const linger = this.#linux.pin(new Int32Array([1, 0]));
     for (const [descriptor, owned] of this.shared.owned.entries()) {
       if (!owned) continue;
-      this.#linux.setsockopt(descriptor, SOL_SOCKET, SO_LINGER, linger, 8);
+      if (owned === CONNECTION) {
+        this.#linux.setsockopt(descriptor, SOL_SOCKET, SO_LINGER, linger, 8);
+      }
       this.#linux.close(descriptor);
     }
     this.shared.owned.fill(0);

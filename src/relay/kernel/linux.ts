@@ -13,6 +13,10 @@ export async function loadLinux() {
   const libc = koffi.load("libc.so.6");
   const call = (signature: string): Call => libc.func(signature) as unknown as Call;
   const pins: ArrayBufferView[] = [];
+  const getrlimit = libc.func("int getrlimit(int, void *)") as unknown as (
+    resource: number,
+    limits: BigUint64Array,
+  ) => number;
   return {
     accept4: call("int accept4(int, uintptr_t, uintptr_t, int)"),
     close: call("int close(int)"),
@@ -37,6 +41,12 @@ export async function loadLinux() {
       flags: number,
     ) => number,
     errno: (): number => koffi.errno(),
+    /** How many descriptors this process may have; no number is as high. */
+    descriptorLimit(): number {
+      const limits = new BigUint64Array(2);
+      getrlimit(RLIMIT_NOFILE, limits);
+      return Number(limits[0]);
+    },
     /** Keeps memory where it is, for good, and says where that is: an address alone keeps nothing alive. */
     pin(memory: ArrayBufferView): number {
       pins.push(memory);
@@ -44,6 +54,8 @@ export async function loadLinux() {
     },
   };
 }
+
+const RLIMIT_NOFILE = 7;
 
 export const EINTR = 4;
 export const EAGAIN = 11;

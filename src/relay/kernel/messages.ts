@@ -39,6 +39,10 @@ export const FROM_CALLEE = 1;
 export const MOVED_AT = 2;
 export const CIRCUIT_FIELDS = 3;
 
+/** What a descriptor of the worker is: only a connection may be reset. */
+export const OTHER = 1;
+export const CONNECTION = 2;
+
 /** Memory that both threads see. Untouched pages of it cost nothing. */
 export type Shared = {
   /** See `Bell`. */
@@ -47,7 +51,7 @@ export type Shared = {
   readonly circuits: Float64Array;
   /** How many strangers are inside, for each gate. */
   readonly strangers: Int32Array;
-  /** 1 for every descriptor that the worker has to close, so that somebody can if it dies. */
+  /** `CONNECTION` or `OTHER` for every descriptor that the worker has to close, so that somebody can if it dies. */
   readonly owned: Uint8Array;
 };
 

@@ -12,11 +12,13 @@ import {
   type Command,
   DESCRIPTORS_MAX,
   monotonic_ms,
+  OTHER,
   type Report,
   SENT,
   type Start,
 } from "./messages.ts";
 
+const RESERVED = 512;
 const EVENTS_MAX = 256;
 const SLEEP_MAX_MS = 1_000;
 
@@ -49,6 +51,8 @@ export class Reactor {
   readonly shared: Start["shared"];
   /** `performance.now()` of the main thread, as it was when this turn began. */
   now: number;
+  /** Connections get no higher ones, so that some are left for the rest of the program. */
+  readonly descriptors_max: number;
   readonly #epoch_ms: number;
   readonly #port: Port;
   readonly #epoll: number;
@@ -69,18 +73,20 @@ export class Reactor {
     this.#epoll = linux.epoll_create1(EPOLL_CLOEXEC);
     this.own(this.#epoll);
     this.now = monotonic_ms() - epoch_ms;
+    const limit = Math.min(linux.descriptorLimit(), DESCRIPTORS_MAX);
+    this.descriptors_max = limit - Math.min(limit / 8, RESERVED);
     const rung = Buffer.allocUnsafeSlow(8);
     const rung_at = linux.pin(rung);
     this.poll({ descriptor: bell, onEvents: () => linux.read(bell, rung_at, 8) }, EPOLLIN);
   }
 
   /** Takes a new descriptor into its books; false if there is no room for its number, and then it is closed. */
-  own(descriptor: number): boolean {
+  own(descriptor: number, kind = OTHER): boolean {
     if (descriptor >= DESCRIPTORS_MAX) {
       this.linux.close(descriptor);
       return false;
     }
-    this.shared.owned[descriptor] = 1;
+    this.shared.owned[descriptor] = kind;
     return true;
   }
 

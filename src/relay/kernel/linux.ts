@@ -75,7 +75,6 @@ export const NONBLOCK_CLOEXEC = 0x8_0800;
 
 export const F_DUPFD_CLOEXEC = 1030;
 export const F_SETPIPE_SZ = 1031;
-export const F_GETPIPE_SZ = 1032;
 
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;

@@ -1,8 +1,8 @@
-import { F_GETPIPE_SZ, F_SETPIPE_SZ, NONBLOCK_CLOEXEC } from "./linux.ts";
+import { F_SETPIPE_SZ, NONBLOCK_CLOEXEC } from "./linux.ts";
 import type { Reactor } from "./reactor.ts";
 
 /** Bytes are put into one end and come out of the other. */
-export type Pipe = { readonly into: number; readonly out: number; readonly size: number };
+export type Pipe = { readonly into: number; readonly out: number };
 
 /**
  * A transfer through a pipe costs two calls however much it carries, so pipes are as large as the system
@@ -46,7 +46,7 @@ export class Pipes {
     const fits = [out, into].map((end) => this.#reactor.own(end));
     if (fits.includes(false)) return undefined;
     linux.fcntl(into, F_SETPIPE_SZ, SIZE);
-    return { out, into, size: linux.fcntl(into, F_GETPIPE_SZ, 0) };
+    return { out, into };
   }
 
   #close({ into, out }: Pipe): void {

@@ -23,6 +23,8 @@ const COPY_SIZE = 65_536;
 /** A direction that fills a copy is spliced from then on, until so many splices in a row were small. */
 const HEAT = 8;
 const SMALL = 16_384;
+/** More than any pipe takes: it has a number of slots rather than bytes, and a slot may hold more than a page. */
+const ALL = 1024 ** 3;
 /** What one direction may move before the others get their turn. */
 const SHARE = 4 * 1024 ** 2;
 
@@ -111,8 +113,10 @@ export class Pump implements Keeper {
       } else if (from.ended) {
         if (!to.finished) this.#finish(from, to);
         break;
-      } else if (!from.readable || !to.writable) {
-        break; // a slow reader: the rest waits with the kernel, and in the end with whoever sends it
+      } else if (!from.readable || (!to.writable && from.heat === 0)) {
+        // A slow reader: one pipe may fill up for it, so that much goes out at once when it can. The
+        // rest waits with the kernel, and in the end with whoever sends it.
+        break;
       } else if (moved >= SHARE) {
         if (!from.queued) this.#queue.push(from);
         from.queued = true;
@@ -134,6 +138,8 @@ export class Pump implements Keeper {
         ? linux.splice(pipe.out, 0, to.descriptor, 0, from.piped, SPLICE_F_MOVE_NONBLOCK)
         : 0;
     if (sent > 0) {
+      // That it took a part only is as good as EAGAIN: we are told when there is room again.
+      if (sent < (unsent?.length ?? from.piped)) to.writable = false;
       if (!unsent) from.piped -= sent;
       else from.unsent = sent < unsent.length ? unsent.subarray(sent) : undefined;
       this.#moved(from);
@@ -151,7 +157,7 @@ export class Pump implements Keeper {
     const pipe = from.heat > 0 ? this.#pipeOf(from) : undefined;
     const { linux } = this.#reactor;
     const size = pipe
-      ? linux.splice(from.descriptor, 0, pipe.into, 0, pipe.size, SPLICE_F_MOVE_NONBLOCK)
+      ? linux.splice(from.descriptor, 0, pipe.into, 0, ALL, SPLICE_F_MOVE_NONBLOCK)
       : linux.recv(from.descriptor, this.#copy_at, COPY_SIZE, MSG_DONTWAIT);
     if (size < 0) {
       const why = linux.errno();

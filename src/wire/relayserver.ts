@@ -19,7 +19,7 @@ const [HELLO, RESPONSE, COMMAND] = ["Hello", "HostProcessHelloResponse", "Comman
 ) as [protobuf.Type, protobuf.Type, protobuf.Type];
 
 /** Who wants to wait for clients. An original says none of this: its pool is the port it dialled. */
-export type RelayHello = { service?: string; owner?: string; token?: string };
+type RelayHello = { service?: string; owner?: string; token?: string };
 
 /** A connection may wait now. `relay_port` is where clients come in. */
 type HelloResponse = { session: number; relay_host: string; relay_port: string };

@@ -61,17 +61,22 @@ export function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /**
- * The pauses between attempts at something that keeps failing: 250 ms, doubling to 5 s, each cut by
- * up to half at random so that many peers do not return in step. `wait` ends early when `hurry` is
- * called, and rejects when the signal aborts.
+ * The pauses between attempts at something that keeps failing: 250 ms, doubling to the longest (5 s
+ * unless told otherwise), each cut by up to half at random so that many peers do not return in step.
+ * `wait` ends early when `hurry` is called, and rejects when the signal aborts.
  */
 export class Backoff {
   #pause_ms = FIRST_PAUSE_MS;
   #hurry = new AbortController();
+  readonly #longest_ms: number;
+
+  constructor(longest_ms = LONGEST_PAUSE_MS) {
+    this.#longest_ms = longest_ms;
+  }
 
   async wait(signal: AbortSignal): Promise<void> {
     const pause_ms = this.#pause_ms * (1 - Math.random() / 2);
-    this.#pause_ms = Math.min(this.#pause_ms * 2, LONGEST_PAUSE_MS);
+    this.#pause_ms = Math.min(this.#pause_ms * 2, this.#longest_ms);
     const hurry = new AbortController();
     const stop = (): void => hurry.abort();
     this.#hurry = hurry;

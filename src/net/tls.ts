@@ -172,7 +172,7 @@ export function acceptTls(
 export async function connectTls(
   socket: Socket,
   material: TlsMaterial,
-  { name, skip_verify }: { name: string; skip_verify: boolean },
+  { name, skip_verify, alpn = ["h2"] }: { name: string; skip_verify: boolean; alpn?: string[] },
   signal: AbortSignal,
 ): Promise<TLSSocket> {
   using deadline = new Deadline(HANDSHAKE_MS, `the TLS handshake with ${name}`, signal);
@@ -181,7 +181,7 @@ export async function connectTls(
     socket,
     servername: name,
     rejectUnauthorized: !skip_verify,
-    ALPNProtocols: ["h2"],
+    ALPNProtocols: alpn,
   });
   const shaken = new Promise<void>((resolve, reject) => {
     secure.once("secureConnect", resolve).once("error", reject);

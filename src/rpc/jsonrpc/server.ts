@@ -7,6 +7,7 @@ import type { Log } from "../../core/log.ts";
 import { expressionOf } from "../../core/settings/shapes.ts";
 import { bindFault, bindOptions, type Listener } from "../../net/listen.ts";
 import { type LiveTls, openTls } from "../../net/live-tls.ts";
+import { sourceOf } from "../../net/source.ts";
 import { type Leaf, leafOf, remember } from "../../net/tls.ts";
 import { type Answer, faultAnswer } from "../../wire/answer.ts";
 import { formatResponse, parseRequest, type Request } from "../../wire/jsonrpc.ts";
@@ -27,6 +28,8 @@ export type Exchange = {
   readonly headers: Record<string, string>;
   /** The certificate that the caller has proved to own; undefined if it showed none. */
   readonly leaf: Leaf | undefined;
+  /** Where the connection comes from, as limits per source count it. */
+  readonly source: string;
 };
 
 /** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
@@ -139,7 +142,8 @@ async function makeService(
     try {
       const parsed = parseRequest(parseBody(request));
       id = parsed.id ?? null;
-      const exchange: Exchange = { headers: {}, leaf: provenLeaf(request) };
+      const leaf = provenLeaf(request);
+      const exchange: Exchange = { headers: {}, leaf, source: sourceOf(request.ip) };
       const answer = await serve(parsed, gone, exchange);
       reply.headers(exchange.headers);
       return send(reply, "error" in answer ? 400 : 200, answer, id);

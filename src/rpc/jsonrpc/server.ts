@@ -95,11 +95,11 @@ async function makeService(
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
   app.addHook("onRequest", async (request, reply) => {
     const { request_timeout } = settings;
-    const late = new Fault(
-      "timeout",
-      `the request did not arrive within ${request_timeout} s (request_timeout)`,
-    );
-    connections.attend(request, reply, () => reply.sent || sendFault(reply, late, null));
+    connections.attend(request, reply, () => {
+      if (reply.sent) return;
+      const message = `the request did not arrive within ${request_timeout} s (request_timeout)`;
+      sendFault(reply, new Fault("timeout", message), null);
+    });
     if (settings.cors && allowOrigins(settings.cors, request, reply)) return reply.send();
     if (!path.test(request.url.replace(/\?.*$/, ""))) {
       return reply.code(404).send({ message: "not found" });

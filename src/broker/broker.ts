@@ -17,7 +17,14 @@ import { Timings } from "./timings.ts";
 /** A method that the endpoint answers itself, such as `_ping`. */
 export type InternalMethod = (call: Call, signal: AbortSignal) => Promise<Json> | Json;
 
-type Message = { address: Address; params: JsonObject; caller: string; timings?: Timings };
+type Message = {
+  address: Address;
+  params: JsonObject;
+  caller: string;
+  /** Who at the caller's; left out if it is one. */
+  source?: string;
+  timings?: Timings;
+};
 
 /** Read for each call, so that they may change. */
 type BrokerSettings = {
@@ -92,7 +99,7 @@ export class Broker {
   }
 
   async #route(
-    { address, params: given, caller: name, timings = new Timings() }: Message,
+    { address, params: given, caller: name, source = name, timings = new Timings() }: Message,
     story: CallStory,
     hungUp: AbortSignal,
   ): Promise<Answer | undefined> {
@@ -105,7 +112,7 @@ export class Broker {
     this.#entry(operator, `recipient '${operator}'`);
     const client = clientEntry(entry) as unknown as JsonObject;
     const params = { ...given, _client: { name, entry: client } };
-    const call: Call = { address, params, caller: { name, entry }, timings };
+    const call: Call = { address, params, caller: { name, entry, source }, timings };
 
     if (name !== self) {
       if (operator !== self) {

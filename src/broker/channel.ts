@@ -5,7 +5,12 @@ import type { JsonObject } from "../wire/json.ts";
 import type { Timings } from "./timings.ts";
 
 /** Who asks: the operator on the other side of the connection that the call came by, or ourselves. */
-type Caller = { readonly name: string; readonly entry: Entry };
+type Caller = {
+  readonly name: string;
+  readonly entry: Entry;
+  /** Who of them, where that is known: each has a turn of its own where calls have to wait. */
+  readonly source: string;
+};
 
 /** A call on its way. `params` carries `_client`, the caller as this endpoint knows it. */
 export type Call = {

@@ -42,6 +42,14 @@ export class BrokerEvents {
     watch(this.#metrics, "eps_broker_reverse_streams_accepted", theirs, accepted);
   }
 
+  /** Lets the calls be seen that wait for their turn: to other operators, and to the service behind us. */
+  watchWaiting({ peers, service }: { peers: () => number; service: () => number }): void {
+    const out = "Calls that wait because too many are under way to their operator";
+    watch(this.#metrics, "eps_broker_calls_waiting_for_peers", out, peers);
+    const own = "Calls that wait because too many are under way to the service behind us";
+    watch(this.#metrics, "eps_broker_calls_waiting_for_service", own, service);
+  }
+
   /** A call was sent and nothing came back: its connection broke, or its time was up. */
   unanswered(address: Address): void {
     this.#log.info(named(address), "call unanswered, asking what became of it");

@@ -8,7 +8,7 @@ import type { Directory } from "../directory/directory.ts";
 import { resolveEndpoint } from "../net/dial.ts";
 import { connectTls, type Leaf, leafOf, type TlsMaterial } from "../net/tls.ts";
 import { GrpcConnection, SpentFault } from "../rpc/grpc/client.ts";
-import { fromWire } from "../rpc/grpc/messages.ts";
+import { fromWire, type WireResponse } from "../rpc/grpc/messages.ts";
 import { type Address, formatAddress } from "../wire/address.ts";
 import type { Answer } from "../wire/answer.ts";
 import { REQUEST_ID_SIZE, requestOf, withRequest } from "../wire/call-id.ts";
@@ -18,15 +18,20 @@ import type { ConnectedPeer } from "./connected-peer.ts";
 import { noMatch, pinnedNames } from "./identity.ts";
 import { type Route, routeTo } from "./route.ts";
 import { Timings } from "./timings.ts";
+import { Turns } from "./turns.ts";
 
-/** Original servers hang up on a connection after 60 s without calls; ours are closed before that. */
-const IDLE_MS = 50_000;
 const OPEN_MS = 20_000;
 const TOKEN_SIZE_MAX = 64;
 
+/** Read whenever they are needed, because settings may be loaded again. */
 type PeersOptions = {
   self: string;
   use_proxy: boolean;
+  /** How long a connection is kept without a call. */
+  idle_timeout_ms: number;
+  /** Of each operator: calls under way, and calls that wait. */
+  calls_max: number;
+  waiting_max: number;
   tls: TlsMaterial;
   skip_verify: boolean;
 };
@@ -34,7 +39,7 @@ type PeersOptions = {
 /** Where to dial, what to show there, and whether circuits through there last. */
 type Way = { endpoint: string; token: Buffer | undefined; lasting: boolean };
 
-type PeerCall = Address & { params: JsonObject; timings: Timings };
+type PeerCall = Address & { params: JsonObject; timings: Timings; source: string };
 
 /** What a connection is opened for. */
 type Need = { request: string; timings: Timings };
@@ -65,6 +70,8 @@ export class Peers implements AsyncDisposable {
   readonly #log: Log;
   readonly #kept = new Map<string, Peer>();
   readonly #opening = new Map<string, Promise<Peer>>();
+  /** Of operators that have calls now. */
+  readonly #turns = new Map<string, Turns>();
   readonly #stop = new AbortController();
   readonly #unsubscribe: () => void;
 
@@ -75,8 +82,25 @@ export class Peers implements AsyncDisposable {
     this.#unsubscribe = directory.onChange(() => this.#recheck());
   }
 
-  /** Calls another operator. A call that certainly did not run because the connection was gone is tried once more. */
+  /** Calls that wait because too many are under way to their operator. */
+  get waiting(): number {
+    return [...this.#turns.values()].reduce((sum, { waiting }) => sum + waiting, 0);
+  }
+
+  /** Calls another operator, when it is the turn of whoever asks for it (`source`). */
   async call(call: PeerCall, signal: AbortSignal): Promise<Answer> {
+    const { operator, source } = call;
+    const turns = this.#turns.get(operator) ?? new Turns(operator, this.#options);
+    this.#turns.set(operator, turns);
+    try {
+      return await turns.take(source, signal, () => this.#call(call, signal));
+    } finally {
+      if (turns.isIdle) this.#turns.delete(operator);
+    }
+  }
+
+  /** A call that certainly did not run is tried once more, on another connection. */
+  async #call(call: PeerCall, signal: AbortSignal): Promise<Answer> {
     const { operator, method, params, timings } = call;
     const message = {
       method: `${operator}.${method}`,
@@ -86,9 +110,15 @@ export class Peers implements AsyncDisposable {
     };
     const request = requestOf(call.call) ?? nanoid(REQUEST_ID_SIZE);
     const once = (): Promise<Answer> =>
-      this.use(operator, { request, timings }, signal, ({ connection }) =>
-        timings.measure("call", async () => fromWire(await connection.call(message, signal))),
-      );
+      this.use(operator, { request, timings }, signal, async (peer) => {
+        const { connection } = peer;
+        const sent = (): Promise<WireResponse> => connection.call(message, signal);
+        const response = await timings.measure("call", sent).catch((reason) => {
+          if (reason instanceof SpentFault) this.#lendNoMore(operator, peer);
+          throw reason;
+        });
+        return fromWire(response);
+      });
     return await once().catch((reason) => {
       if (reason instanceof SpentFault) return once();
       throw reason;
@@ -166,7 +196,7 @@ export class Peers implements AsyncDisposable {
     const opening = this.#connect(operator, need)
       .then((peer) => {
         if (peer.lasting) this.#kept.set(operator, peer);
-        this.#closeAfter(operator, peer, IDLE_MS);
+        this.#closeWhenIdle(operator, peer);
         return peer;
       })
       .finally(() => this.#opening.delete(operator));
@@ -177,18 +207,23 @@ export class Peers implements AsyncDisposable {
   #rest(operator: string, peer: Peer): void {
     if (peer.users > 0) return;
     const again = this.#kept.get(operator) === peer && peer.connection.usable;
-    if (again) this.#closeAfter(operator, peer, IDLE_MS);
+    if (again) this.#closeWhenIdle(operator, peer);
     else this.#close(operator, peer);
   }
 
-  #closeAfter(operator: string, peer: Peer, ms: number): void {
+  #closeWhenIdle(operator: string, peer: Peer): void {
     peer.timer = setTimeout(() => {
       if (peer.users === 0) this.#close(operator, peer);
-    }, ms).unref();
+    }, this.#options.idle_timeout_ms).unref();
+  }
+
+  /** Calls under way on it go on. */
+  #lendNoMore(operator: string, peer: Peer): void {
+    if (this.#kept.get(operator) === peer) this.#kept.delete(operator);
   }
 
   #close(operator: string, peer: Peer): void {
-    if (this.#kept.get(operator) === peer) this.#kept.delete(operator);
+    this.#lendNoMore(operator, peer);
     clearTimeout(peer.timer);
     peer.connection.close();
   }
@@ -210,6 +245,7 @@ export class Peers implements AsyncDisposable {
     const connection = new GrpcConnection({ endpoint: address, name: operator }, async (socket) => {
       const { secure, leaf } = await this.#secure(operator, socket, { tls, token });
       peer.leaf = leaf;
+      secure.once("close", () => this.#lendNoMore(operator, peer));
       timings.add("connect", performance.now() - begun);
       return secure;
     });
@@ -250,6 +286,7 @@ export class Peers implements AsyncDisposable {
         call: withRequest(nanoid(), request),
         params: { to: operator, channel: "grpc_server" },
         timings: new Timings(),
+        source: this.#options.self,
       },
       signal,
     );
@@ -271,6 +308,7 @@ export class Peers implements AsyncDisposable {
     socket: Socket,
     { tls, token }: { tls: TlsMaterial; token: Buffer | undefined },
   ): Promise<{ secure: TLSSocket; leaf: Leaf }> {
+    socket.setNoDelay(); // or what TLS says would wait until the proxy has acknowledged the token
     if (token) socket.write(token);
     const { skip_verify } = this.#options;
     const secure = await connectTls(

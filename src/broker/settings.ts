@@ -36,19 +36,46 @@ export const GatewaySettings = JsonrpcServerSettings.extend({
 );
 export type GatewaySettings = z.infer<typeof GatewaySettings>;
 
+/** Original servers hang up on a connection after 60 s without calls. */
+const IDLE_MAX = 55;
+/** A server of ours lets a connection have 1,000 calls open, and a reverse stream is one of them. */
+const CALLS_MAX = 990;
+
+const IDLE_EXPECTED = `expected seconds, a number from 0.1 to ${IDLE_MAX}: original servers hang up after 60`;
+
+/** Calls to one place that wait for one under way to end. Ours. */
+const waiting_max = live(defaultTo(1_000, wholeNumber(0, COUNT_MAX)));
+
 export const GrpcClientSettings = z.strictObject({
   /** Whether operators behind a proxy may be reached through it. */
   useProxy: live(defaultTo(true, z.boolean())),
+  /** How long a connection to an operator is kept without a call. Ours, as are the rest. */
+  idle_timeout: live(
+    defaultTo(
+      50,
+      z.number(IDLE_EXPECTED).refine((n) => n >= 0.1 && n <= IDLE_MAX, IDLE_EXPECTED),
+    ),
+  ),
+  /** Calls to one operator that may be under way. */
+  calls_max: live(defaultTo(500, wholeNumber(1, CALLS_MAX))),
+  waiting_max,
   tls: TlsSettings,
 });
 export type GrpcClientSettings = z.infer<typeof GrpcClientSettings>;
+
+export const ServiceSettings = JsonrpcClientSettings.extend({
+  /** Calls that the service may have to answer at once. Ours. */
+  calls_max: live(defaultTo(1_000, wholeNumber(1, COUNT_MAX))),
+  waiting_max,
+});
+export type ServiceSettings = z.infer<typeof ServiceSettings>;
 
 /** A way calls enter or leave an endpoint (eps-protocol 2.3). `name` is for the log. */
 const ChannelSettings = z.discriminatedUnion("type", [
   channel("grpc_server", GrpcServerSettings),
   channel("grpc_client", GrpcClientSettings),
   channel("jsonrpc_server", GatewaySettings),
-  channel("jsonrpc_client", JsonrpcClientSettings),
+  channel("jsonrpc_client", ServiceSettings),
   channel("stdout", z.strictObject({})),
 ]);
 

@@ -53,7 +53,19 @@ function fromValue(value: Value): Json {
   }
 }
 
-/** `Object.fromEntries` defines properties instead of assigning them, so a key `__proto__` is only a key. */
+/** A key `__proto__` is defined instead of assigned, so that it is only a key. */
 function mapValues<A, B>(object: Record<string, A>, change: (value: A) => B): Record<string, B> {
-  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value)]));
+  const changed: Record<string, B> = {};
+  for (const key of Object.keys(object)) {
+    const value = change(object[key] as A);
+    if (key !== "__proto__") changed[key] = value;
+    else
+      Object.defineProperty(changed, key, {
+        value,
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
+  }
+  return changed;
 }

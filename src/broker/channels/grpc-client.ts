@@ -23,7 +23,7 @@ export class GrpcClientChannel implements Channel {
     return route !== undefined && !route.internal && route.proxy !== this.#self;
   }
 
-  deliver({ address, params, timings }: Call, signal: AbortSignal): Promise<Answer> {
-    return this.#peers.call({ ...address, params, timings }, signal);
+  deliver({ address, params, caller, timings }: Call, signal: AbortSignal): Promise<Answer> {
+    return this.#peers.call({ ...address, params, timings, source: caller.source }, signal);
   }
 }

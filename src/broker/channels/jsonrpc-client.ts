@@ -1,11 +1,12 @@
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
-import type { JsonrpcClientSettings } from "../../rpc/settings.ts";
 import type { Answer } from "../../wire/answer.ts";
 import type { JsonObject } from "../../wire/json.ts";
 import type { Call, Channel } from "../channel.ts";
 import type { Later } from "../later.ts";
+import type { ServiceSettings } from "../settings.ts";
+import { Turns } from "../turns.ts";
 
 type Dependencies = { self: string; later: Later; log: Log };
 
@@ -18,18 +19,27 @@ export class JsonrpcClientChannel implements Channel, AsyncDisposable {
   readonly #self: string;
   readonly #later: Later;
   readonly #client: JsonrpcClient;
+  readonly #turns: Turns;
 
-  private constructor({ self, later }: Dependencies, client: JsonrpcClient) {
+  private constructor(
+    { self, later }: Dependencies,
+    { client, turns }: { client: JsonrpcClient; turns: Turns },
+  ) {
     this.#self = self;
     this.#later = later;
     this.#client = client;
+    this.#turns = turns;
   }
 
-  static async open(
-    settings: JsonrpcClientSettings,
-    deps: Dependencies,
-  ): Promise<JsonrpcClientChannel> {
-    return new JsonrpcClientChannel(deps, await JsonrpcClient.open(settings, deps));
+  static async open(settings: ServiceSettings, deps: Dependencies): Promise<JsonrpcClientChannel> {
+    const client = await JsonrpcClient.open(settings, deps);
+    const turns = new Turns(`the service of ${deps.self}`, settings);
+    return new JsonrpcClientChannel(deps, { client, turns });
+  }
+
+  /** Calls that wait because the service has too many to answer. */
+  get waiting(): number {
+    return this.#turns.waiting;
   }
 
   reaches(operator: string): boolean {
@@ -39,7 +49,8 @@ export class JsonrpcClientChannel implements Channel, AsyncDisposable {
   async deliver({ address, params, caller }: Call, signal: AbortSignal): Promise<Answer> {
     using task = this.#later.open(address, caller.name);
     const call = { method: address.method, params, id: task.given };
-    return (await this.#ask(call, signal)) ?? (await task.promised());
+    const asked = () => this.#ask(call, signal);
+    return (await this.#turns.take(caller.source, signal, asked)) ?? (await task.promised());
   }
 
   /** The service gets the bare method name and the full id, by which it may tell calls apart. */

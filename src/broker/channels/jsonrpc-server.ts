@@ -46,7 +46,7 @@ export async function openGateway(
   async function serve(
     { id, method, params }: Request,
     hungUp: AbortSignal,
-    { headers, leaf }: Exchange,
+    { headers, leaf, source }: Exchange,
   ): Promise<Answer> {
     try {
       if (tls?.verify_client) await refuseForeign(leaf, own, { directory, signal: hungUp });
@@ -58,7 +58,9 @@ export async function openGateway(
       }
       const { call, request } = callIdOf(id);
       const timings = new Timings();
-      const message = { address: { ...target, call }, params, caller: self, timings };
+      const who = `${leaf?.fingerprint ?? ""}@${source}`;
+      const address = { ...target, call };
+      const message = { address, params, caller: self, source: who, timings };
       headers["x-request-id"] = request;
       const answer = await broker.deliver(message, hungUp);
       headers["server-timing"] = `${timings}`;

@@ -59,9 +59,8 @@ export async function runEndpoint(
   const screen = find("stdout", channels)?.settings;
   if (screen) ways.stdout = new StdoutChannel({ self });
   const backend = find("jsonrpc_client", channels)?.settings;
-  if (backend) {
-    ways.jsonrpc_client = scope.use(await JsonrpcClientChannel.open(backend, deps));
-  }
+  const service = backend && scope.use(await JsonrpcClientChannel.open(backend, deps));
+  if (service) ways.jsonrpc_client = service;
   const out = find("grpc_client", channels)?.settings;
   const peers = out && scope.use(await openPeers(out, { ...deps, scope }));
   if (peers) ways.grpc_client = new GrpcClientChannel({ self, directory, peers });
@@ -86,6 +85,7 @@ export async function runEndpoint(
     Promise.all([gateway?.[Symbol.asyncDispose](), reverse?.[Symbol.asyncDispose]()]),
   );
   events.watchStreams({ kept: () => reverse?.open ?? 0, accepted: () => server?.connected ?? 0 });
+  events.watchWaiting({ peers: () => peers?.waiting ?? 0, service: () => service?.waiting ?? 0 });
   const certificates = [out, door].flatMap((each) => each?.tls.certificate_file ?? []);
   addChecks(readiness, { self, directory, certificates, streams: reverse });
   readiness.opened();
@@ -126,6 +126,15 @@ async function openPeers(
     self,
     get use_proxy() {
       return settings.useProxy;
+    },
+    get idle_timeout_ms() {
+      return settings.idle_timeout * 1_000;
+    },
+    get calls_max() {
+      return settings.calls_max;
+    },
+    get waiting_max() {
+      return settings.waiting_max;
     },
     get tls() {
       return files.current;

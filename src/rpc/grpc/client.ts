@@ -56,10 +56,12 @@ export class GrpcConnection {
     }) as unknown as EpsClient;
   }
 
-  /** False once the socket is gone, was refused, or was asked to close. */
+  /** False once the socket is gone, was refused, or either side has asked to close. */
   get usable(): boolean {
     if (this.#closed || this.#credentials.over) return false;
     const state = this.#client.getChannel().getConnectivityState(false);
+    // Asked to close (GOAWAY), the library lets go of the connection and would dial another.
+    if (state === connectivityState.IDLE) return !this.#credentials.secured;
     return state !== connectivityState.TRANSIENT_FAILURE && state !== connectivityState.SHUTDOWN;
   }
 
@@ -70,6 +72,7 @@ export class GrpcConnection {
   call(request: WireRequest, signal: AbortSignal): Promise<WireResponse> {
     return new Promise((resolve, reject) => {
       signal.throwIfAborted();
+      if (this.#credentials.secured && !this.usable) throw new SpentFault();
       const call = this.#client.Call(request, (error, response) => {
         signal.removeEventListener("abort", cancel);
         if (!error) resolve(response);
@@ -104,11 +107,12 @@ export class GrpcConnection {
   }
 
   #faultOf(error: ServiceError): Fault {
+    const { code, details } = error;
     const { failure } = this.#credentials;
-    if (failure && error.code === status.UNAVAILABLE) return failure;
-    if (error.code === status.UNAVAILABLE && error.details === REFUSED) return new SpentFault();
-    const name = FAULT_OF_STATUS[error.code] ?? "failed";
-    return new Fault(name, (error.details || error.message).replace(DIAL_ERROR, "$1"));
+    if (failure && code === status.UNAVAILABLE) return failure;
+    if (code === status.UNAVAILABLE && NEVER_SENT.test(details)) return new SpentFault();
+    const name = FAULT_OF_STATUS[code] ?? "failed";
+    return new Fault(name, (details || error.message).replace(DIAL_ERROR, "$1"));
   }
 }
 
@@ -126,8 +130,12 @@ export class UnansweredFault extends Fault {
   }
 }
 
-/** What grpc-js says of a call that the server took no notice of (RFC 9113 8.7: safe to send again). */
-const REFUSED = "Stream refused by server";
+/**
+ * What grpc-js says of a call that the server took no notice of (RFC 9113 8.7: safe to send again),
+ * and of one for which the connection was closing already.
+ */
+const NEVER_SENT =
+  /^(Stream refused by server|No connection established\b.*\bthe connection is over\b)/s;
 
 /** How grpc-js wraps what its dialling ran into. */
 const DIAL_ERROR =
@@ -147,7 +155,7 @@ type Connector = ReturnType<ChannelCredentials["_createSecureConnector"]>;
  * only way to speak before TLS; a contract test holds them in place when the library is updated.
  */
 class OneSocket extends ChannelCredentials {
-  /** Why there is no connection, if securing the socket failed. */
+  /** Why there never was a connection, if securing the socket failed. */
   failure: Fault | undefined;
   /** Calls have gone out by this socket. */
   secured = false;
@@ -172,9 +180,10 @@ class OneSocket extends ChannelCredentials {
   override _createSecureConnector(): Connector {
     return {
       connect: async (socket) => {
+        // Not a failure of the calls under way on the socket that we had: these were sent.
+        if (this.#used) throw new SpentFault();
+        this.#used = true;
         try {
-          if (this.#used) throw new SpentFault();
-          this.#used = true;
           const socketAbove = await this.#secure(socket);
           socketAbove.once("close", () => {
             this.over = true;

@@ -68,13 +68,16 @@ export async function openGrpcServer(
       done: sendUnaryData<WireResponse>,
     ) => {
       const cancelled = new AbortController();
-      unary.on("cancelled", () => cancelled.abort(new Fault("unreachable", "the caller gave up")));
+      const giveUp = (): void => cancelled.abort(new Fault("unreachable", "the caller gave up"));
+      unary.on("cancelled", giveUp);
       const answered = async (): Promise<WireResponse> =>
         call(unary.request, provenLeaf(unary), cancelled.signal);
-      answered().then(
-        (response) => done(null, response),
-        (reason) => done(statusOf(reason, log)),
-      );
+      answered()
+        .finally(() => unary.off("cancelled", giveUp)) // told of every call that is over
+        .then(
+          (response) => done(null, response),
+          (reason) => done(statusOf(reason, log)),
+        );
     },
     ServerCall: (stream: ReverseStream) => {
       stream.on("error", () => {}); // a stream that breaks ends, which is what its owner waits for

@@ -7,6 +7,7 @@ import type { Log } from "../../core/log.ts";
 import { expressionOf } from "../../core/settings/shapes.ts";
 import { bindFault, bindOptions, type Listener } from "../../net/listen.ts";
 import { type LiveTls, openTls } from "../../net/live-tls.ts";
+import { sourceOf } from "../../net/source.ts";
 import { type Leaf, leafOf, remember } from "../../net/tls.ts";
 import { type Answer, faultAnswer } from "../../wire/answer.ts";
 import { formatResponse, parseRequest, type Request } from "../../wire/jsonrpc.ts";
@@ -27,6 +28,8 @@ export type Exchange = {
   readonly headers: Record<string, string>;
   /** The certificate that the caller has proved to own; undefined if it showed none. */
   readonly leaf: Leaf | undefined;
+  /** Where the connection comes from, as limits per source count it. */
+  readonly source: string;
 };
 
 /** Answers one request. `signal` aborts when the caller hangs up or the server closes. */
@@ -92,11 +95,11 @@ async function makeService(
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
   app.addHook("onRequest", async (request, reply) => {
     const { request_timeout } = settings;
-    const late = new Fault(
-      "timeout",
-      `the request did not arrive within ${request_timeout} s (request_timeout)`,
-    );
-    connections.attend(request, reply, () => reply.sent || sendFault(reply, late, null));
+    connections.attend(request, reply, () => {
+      if (reply.sent) return;
+      const message = `the request did not arrive within ${request_timeout} s (request_timeout)`;
+      sendFault(reply, new Fault("timeout", message), null);
+    });
     if (settings.cors && allowOrigins(settings.cors, request, reply)) return reply.send();
     if (!path.test(request.url.replace(/\?.*$/, ""))) {
       return reply.code(404).send({ message: "not found" });
@@ -139,7 +142,8 @@ async function makeService(
     try {
       const parsed = parseRequest(parseBody(request));
       id = parsed.id ?? null;
-      const exchange: Exchange = { headers: {}, leaf: provenLeaf(request) };
+      const leaf = provenLeaf(request);
+      const exchange: Exchange = { headers: {}, leaf, source: sourceOf(request.ip) };
       const answer = await serve(parsed, gone, exchange);
       reply.headers(exchange.headers);
       return send(reply, "error" in answer ? 400 : 200, answer, id);

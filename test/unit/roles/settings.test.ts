@@ -301,7 +301,10 @@ signing:
       tls: { key_file: expect.stringMatching(/\/role\/certs\/hd-1\.key$/) },
     });
     expect(rpc?.settings).toMatchObject({ path: "/jsonrpc", body_max: 4_194_304 });
-    expect(backend?.settings).toEqual({ endpoint: "http://localhost:6666/jsonrpc", local: true });
+    expect(backend?.settings).toMatchObject({
+      endpoint: "http://localhost:6666/jsonrpc",
+      local: true,
+    });
     expect(settings.signing?.key_file).toMatch(/\/role\/certs\/hd-1-sign\.key$/);
     expect(settings.call_timeout).toBe(60);
     expect(settings.directory.settings).toMatchObject({ cache_entries_for: 5 });
@@ -427,6 +430,17 @@ ${rest}
     expect(await problems({ "1.yml": text }, { schema: EpsSettings })).toEqual([
       expect.stringContaining("channels.0.settings.tls.key_file: is missing"),
       expect.stringContaining("channels.1.settings.tls.certificate_file: is missing"),
+    ]);
+  });
+
+  it("are refused when connections would be kept until original servers hang up", async () => {
+    const text = eps(`channels:
+  - {name: a, type: grpc_client, settings: {idle_timeout: 60, tls: {ca_certificate_files: []}}}
+`).replace("channels: []\n", "");
+    expect(await problems({ "1.yml": text }, { schema: EpsSettings })).toEqual([
+      expect.stringContaining(
+        "channels.0.settings.idle_timeout: expected seconds, a number from 0.1 to 55: original servers hang up after 60",
+      ),
     ]);
   });
 

@@ -53,7 +53,10 @@ type Time = { busy: number; stolen: number; at_ms: number };
 
 function now(): Time {
   const [line = ""] = read("/proc/stat").split("\n");
-  const [user = 0, nice = 0, system = 0, , , , , stolen = 0] = line.split(/\s+/).slice(1).map(Number);
+  const [user = 0, nice = 0, system = 0, , , , , stolen = 0] = line
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
   return {
     busy: (user + nice + system) / TICKS,
     stolen: stolen / TICKS,

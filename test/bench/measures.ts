@@ -5,7 +5,11 @@ import type { Contestant, Place, Relay } from "./relays/relay.ts";
 import { summary } from "./statistics.ts";
 
 /** What a figure is called, in which unit it is told, and which way is better. */
-export type Figure = { readonly title: string; readonly unit: string; readonly better: "more" | "less" };
+export type Figure = {
+  readonly title: string;
+  readonly unit: string;
+  readonly better: "more" | "less";
+};
 
 export type Sample = Record<string, number>;
 
@@ -26,10 +30,13 @@ const CORES = { title: "relay", unit: "cores", better: "less" } as const;
 const LOAD = { title: "load", unit: "cores", better: "less" } as const;
 
 /** Bulk in one direction or both, for so long. */
-export function bulk(circuits: number, { both, seconds }: { both: boolean; seconds: number }): Measure {
+export function bulk(
+  circuits: number,
+  { both, seconds }: { both: boolean; seconds: number },
+): Measure {
   return {
-    key: `bulk-${circuits}${both ? "-both" : ""}`,
-    title: `Bulk, ${count(circuits)}, ${both ? "both directions" : "one direction"}`,
+    key: `bulk-${circuits}${back ? "-both" : ""}`,
+    title: `Bulk, ${count(circuits)}, ${back ? "both directions" : "one direction"}`,
     figures: {
       gbps: { title: "throughput", unit: "Gbit/s", better: "more" },
       cpu_s_per_gib: { title: "processor time", unit: "CPU-s/GiB", better: "less" },
@@ -42,20 +49,20 @@ export function bulk(circuits: number, { both, seconds }: { both: boolean; secon
       const spent = meter(relay, { caller, callee });
       const begun = now_ms();
       const until_ms = begun + seconds * 1_000;
-      const [there, back] = await Promise.all([
+      const [there, reply] = await both([
         caller.do("bulk", { sends: true, until_ms }),
-        callee.do("bulk", { sends: both, until_ms }),
+        callee.do("bulk", { sends: back, until_ms }),
       ]);
-      const [caller_end, callee_end] = await Promise.all([
-        caller.do("drain", { expected: back.sent }),
+      const [caller_end, callee_end] = await both([
+        caller.do("drain", { expected: reply.sent }),
         callee.do("drain", { expected: there.sent }),
       ]);
       const { relay_s, load_s } = spent();
       same(there.sent, callee_end.received);
-      same(back.sent, caller_end.received);
-      await Promise.all([caller.do("close", {}), callee.do("close", {})]);
+      same(reply.sent, caller_end.received);
+      await both([caller.do("close", {}), callee.do("close", {})]);
       const took_s = (Math.max(caller_end.ended_ms, callee_end.ended_ms) - begun) / 1_000;
-      const bytes = sum(there.sent) + sum(back.sent);
+      const bytes = sum(there.sent) + sum(reply.sent);
       return {
         gbps: (bytes * 8) / took_s / 1e9,
         cpu_s_per_gib: relay_s / (bytes / GIB),
@@ -83,11 +90,12 @@ export function rounds(circuits: number, { seconds }: { seconds: number }): Meas
       await open(relay, { caller, callee }, circuits);
       const spent = meter(relay, { caller, callee });
       const begun = now_ms();
-      const answering = callee.do("answer", {});
-      const asked = await caller.do("ask", { until_ms: begun + seconds * 1_000 });
+      const [asked] = await both([
+        caller.do("ask", { until_ms: begun + seconds * 1_000 }),
+        callee.do("answer", {}),
+      ]);
       const took_s = (now_ms() - begun) / 1_000;
       const { relay_s, load_s } = spent();
-      await answering;
       return {
         p50_us: asked.p50_us,
         p99_us: asked.p99_us,
@@ -117,7 +125,7 @@ export function setups(most: number): Measure {
       const ways = await relay.prepare(circuits);
       const spent = meter(relay, { caller, callee });
       const begun = now_ms();
-      const [{ waits_us }] = await Promise.all([
+      const [{ waits_us }] = await both([
         caller.do("open", { side: "caller", way: ways.caller, stay: false }),
         callee.do("open", { side: "callee", way: ways.callee, stay: false }),
       ]);
@@ -153,7 +161,7 @@ export async function memory(
   const [empty, circuits] = [memoryOf(relay.pids), Math.min(most, contestant.most.idle)];
   await open(relay, sides, circuits);
   const idle = (memoryOf(relay.pids) - empty) / circuits;
-  await Promise.all([caller.do("close", {}), callee.do("close", {})]);
+  await both([caller.do("close", {}), callee.do("close", {})]);
   return { idle };
 }
 
@@ -176,7 +184,7 @@ export async function silence(
 
 async function open(relay: Relay, { caller, callee }: Sides, circuits: number): Promise<void> {
   const ways = await relay.prepare(circuits);
-  await Promise.all([
+  await both([
     caller.do("open", { side: "caller", way: ways.caller, stay: true }),
     callee.do("open", { side: "callee", way: ways.callee, stay: true }),
   ]);
@@ -187,6 +195,12 @@ function meter(relay: Relay, { caller, callee }: Sides): () => { relay_s: number
   const load = [caller.pid, callee.pid];
   const [relay_was, load_was] = [cpuOf(relay.pids), cpuOf(load)];
   return () => ({ relay_s: cpuOf(relay.pids) - relay_was, load_s: cpuOf(load) - load_was });
+}
+
+/** Both sides' answers; if one failed, only once the other is done too, so that both can go on. */
+async function both<A, B>(work: readonly [Promise<A>, Promise<B>]): Promise<[A, B]> {
+  await Promise.allSettled(work);
+  return await Promise.all(work);
 }
 
 function same(sent: readonly number[], received: readonly number[]): void {

@@ -1,5 +1,5 @@
-import { CHUNK, check, chunkAt, incoming } from "./pattern.ts";
 import type { Leg } from "./legs.ts";
+import { CHUNK, check, chunkAt, incoming } from "./pattern.ts";
 import { Poll, READABLE, receive, send, WRITABLE } from "./system-calls.ts";
 
 const STALLED_MS = 20_000;

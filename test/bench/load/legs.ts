@@ -17,12 +17,13 @@ type Opening = {
   readonly socket: number;
   readonly begun: number;
   circuit: number;
-  stage: "welcome" | "number" | "greeting" | "end";
+  stage: "welcome" | "number" | "greeting";
   /** What has to come next, and how much of it has come. */
   want: number;
   heard: Buffer;
 };
 
+const NOTHING: Knock = { hello: "", welcome: "" };
 const IN_FLIGHT = 64;
 const NUMBER_SIZE = 4;
 const STALLED_MS = 20_000;
@@ -32,8 +33,8 @@ const small = memory(256);
 
 /**
  * Opens circuits, at most 64 at once. One counts as open when the caller has sent its number and
- * the callee has sent a byte back. With `stay` the legs are brought back; without it each circuit is
- * ended by its caller as soon as it is open, and the callee notices. Throws if nothing moves for long.
+ * the callee has sent a byte back. With `stay` the legs are brought back; without it each side
+ * closes its leg as soon as it is open. Throws if nothing moves for long.
  */
 export function open(
   side: Side,
@@ -43,11 +44,10 @@ export function open(
   const [legs, waits_us]: [Leg[], number[]] = [[], []];
   const openings = new Map<number, Opening>();
   const total = "accept" in way ? way.accept : way.knocks.length;
-  let [begun, over] = [0, 0];
+  let [begun, over, refused] = [0, 0, 0];
   let moved = performance.now();
 
   const begin = (socket: number, circuit: number, { hello, welcome }: Knock): void => {
-    begun += 1;
     poll.add(socket, READABLE);
     const opening: Opening = {
       ...{ socket, circuit, begun: performance.now() },
@@ -77,7 +77,10 @@ export function open(
     else close(socket);
   };
 
-  /** Somebody only looked whether a relay is there, and the relay dialled us for it. */
+  /**
+   * Somebody only looked whether a relay is there, and the relay dialled us for it; or the relay was
+   * not ready for a leg, as syncthing-relaysrv may be when both sides come at once.
+   */
   const forget = ({ socket }: Opening): void => {
     openings.delete(socket);
     poll.remove(socket);
@@ -89,15 +92,20 @@ export function open(
     if (stage === "welcome") {
       const expected = "knocks" in way ? way.knocks[circuit]?.welcome : "";
       const welcome = opening.heard.toString("base64");
-      if (welcome !== expected) throw new Error(`a leg was not let in but told ${opening.heard}`);
-      speak(opening);
+      if (welcome === expected) {
+        speak(opening);
+        return;
+      }
+      refused += 1;
+      if (refused > total) throw new Error(`legs are not let in but told ${opening.heard}`);
+      forget(opening);
+      if ("port" in way) begin(dial(way.port), circuit, way.knocks[circuit] ?? NOTHING);
     } else if (stage === "number") {
       const number = opening.heard.readUInt32BE();
       if ("knocks" in way && number !== circuit) throw new Error("circuits were mixed up");
       opening.circuit = number;
       say(socket, Buffer.from([number & 0xff]));
-      [opening.stage, opening.want, opening.heard] = ["end", 1, Buffer.alloc(0)];
-      if (stay) finish(opening);
+      finish(opening);
     } else {
       if (opening.heard[0] !== (circuit & 0xff)) throw new Error("a greeting was not the one sent");
       finish(opening);
@@ -107,7 +115,8 @@ export function open(
   const dialMore = (): void => {
     if (!("knocks" in way)) return;
     while (openings.size < IN_FLIGHT && begun < total) {
-      begin(dial(way.port), begun, way.knocks[begun] ?? { hello: "", welcome: "" });
+      begin(dial(way.port), begun, way.knocks[begun] ?? NOTHING);
+      begun += 1;
     }
   };
 
@@ -119,20 +128,21 @@ export function open(
       const opening = openings.get(socket);
       if (!opening) {
         for (let next = accept(listener); next >= 0; next = accept(listener)) {
-          begin(next, NOBODY, { hello: "", welcome: "" });
+          begin(next, NOBODY, NOTHING);
         }
         return;
       }
       const count = receive(socket, small.address, opening.want - opening.heard.length);
       if (count < 0) return;
-      if (count === 0 && opening.stage === "end") return finish(opening);
       if (count === 0 && opening.circuit === NOBODY) return forget(opening);
       if (count === 0) throw new Error(`a circuit ended while waiting for its ${opening.stage}`);
       opening.heard = Buffer.concat([opening.heard, small.bytes.subarray(0, count)]);
       if (opening.heard.length === opening.want) heard(opening);
     });
     if (performance.now() - moved > STALLED_MS) {
-      throw new Error(`${side}: ${over} of ${total} circuits were open, and nothing moved any more`);
+      throw new Error(
+        `${side}: ${over} of ${total} circuits were open, and nothing moved any more`,
+      );
     }
   }
   return { legs, waits_us };

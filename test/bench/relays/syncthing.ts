@@ -1,6 +1,7 @@
 /** Syncthing's relay, and as much of its protocol (Relay Protocol v1) as two devices need to meet. */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect, type TLSSocket } from "node:tls";
 import { Deadline } from "../../../src/core/deadline.ts";
 import { makeRoot, privateKeyPem } from "../../../src/roles/dev/issue.ts";
@@ -15,6 +16,7 @@ const ID_SIZE = 32;
 /** Devices that ask for sessions at once; an invitation tells only whose session it is. */
 const CALLERS = 8;
 const ANSWER_MS = 20_000;
+const LINGER_MS = 500;
 
 /** What lets a leg in: code 0, and why. */
 const WELCOME = frame(RESPONSE, Buffer.concat([uint(0), opaque(Buffer.from("success"))]));
@@ -75,7 +77,7 @@ async function prepare(
       const { key } = readInvitation(await talk.ask(CONNECT, opaque(callee.peer), INVITATION));
       knocks.callee.push(knockWith(await invited));
       knocks.caller.push(knockWith(key));
-      talk.close();
+      await talk.over();
     }
   };
   await Promise.all(callers.map(ask));
@@ -131,6 +133,12 @@ class Talk {
       };
       this.#socket.write(frame(kind, body));
     });
+  }
+
+  /** The relay hangs up on those who have what they asked for; leaving earlier may undo it. */
+  async over(): Promise<void> {
+    await Promise.race([once(this.#socket, "close"), sleep(LINGER_MS, undefined, { ref: false })]);
+    this.close();
   }
 
   close(): void {

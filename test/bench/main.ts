@@ -1,0 +1,98 @@
+/** `make bench`: our relay beside those that people would otherwise use, in one run, in turns. */
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { Scope } from "../../src/core/scope.ts";
+import { heading, say, step } from "../../src/roles/dev/steps.ts";
+import { chart } from "./chart.ts";
+import { describeMachine } from "./machine.ts";
+import { bulk, type Measure, rounds as roundTrips, setups } from "./measures.ts";
+import { section, withSection } from "./readme.ts";
+import { direct, ours, peers } from "./relays/all.ts";
+import { type MeasureResult, type Results, resultOf, table } from "./results.ts";
+import { alternate, type Outcome, setStage, versionOf, weigh } from "./run.ts";
+import { measureSystem, SYSTEM } from "./system.ts";
+
+const RESULTS = new URL("results/", import.meta.url);
+const README = new URL("../../README.md", import.meta.url);
+
+const quick = process.env["QUICK"] !== undefined && process.env["QUICK"] !== "";
+/** Shows the figures of a noisy run all the same, and keeps them nowhere. */
+const anyway = process.env["ANYWAY"] !== undefined && process.env["ANYWAY"] !== "";
+
+const plan = quick
+  ? { rounds: 3, seconds: 0.4, sizes: [8], trips: [1, 64], setups: 300, idle: 500, weighings: 1 }
+  : {
+      ...{ rounds: 5, seconds: 1.2, sizes: [1, 8, 64], trips: [1, 64] },
+      ...{ setups: 3_000, idle: 4_000, weighings: 3 },
+    };
+const { seconds } = plan;
+
+const measures: Measure[] = [
+  ...plan.sizes.map((circuits) => bulk(circuits, { both: false, seconds })),
+  ...(quick ? [] : plan.sizes.map((circuits) => bulk(circuits, { both: true, seconds }))),
+  ...plan.trips.map((circuits) => roundTrips(circuits, { seconds })),
+  setups(plan.setups),
+];
+const MEMORY = {
+  key: "memory",
+  title: "Memory of the relay",
+  figures: {
+    idle: { title: "an idle circuit", unit: "bytes", better: "less" },
+    pending: { title: "a connection that has said nothing", unit: "bytes", better: "less" },
+  },
+} as const;
+
+async function run(): Promise<Results | undefined> {
+  await using scope = new Scope();
+  const present = [direct, ...ours, ...peers].map((each) => ({ each, version: versionOf(each) }));
+  for (const { each, version } of present) {
+    if (version === undefined) say(`${each.name} is not installed and left out: make bench-deps`);
+  }
+  const contestants = present.filter(({ version }) => version !== undefined);
+  const some = { contestants: contestants.map(({ each }) => each), rounds: plan.rounds };
+  const stage = await setStage(scope);
+  const results: MeasureResult[] = [];
+  const noises: string[] = [];
+  const keep = (measure: Parameters<typeof resultOf>[0], outcome: Outcome): void => {
+    results.push(resultOf(measure, outcome));
+    if (outcome.noisy) noises.push(`${measure.title}: ${outcome.noisy}`);
+  };
+  for (const measure of measures) {
+    keep(measure, await step(measure.title, () => alternate(measure, some, stage)));
+  }
+  const weighing = { ...some, rounds: plan.weighings, most: plan.idle };
+  keep(MEMORY, await step(MEMORY.title, () => weigh(weighing, stage)));
+  keep(SYSTEM, await step(SYSTEM.title, () => measureSystem(plan)));
+  if (noises.length > 0) {
+    heading("Too noisy to report");
+    for (const each of noises) say(each);
+    process.exitCode = 1;
+    if (!anyway) return undefined;
+  }
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    machine: describeMachine(),
+    rounds: plan.rounds,
+    contestants: contestants.map(({ each: { name, what }, version = "" }) => {
+      return { name, what, version };
+    }),
+    measures: results,
+  };
+}
+
+const results = await run();
+if (results) {
+  const [first] = ours;
+  for (const each of results.measures) {
+    heading(each.title);
+    say(table(each, each.rows[0] && first ? first.name : ""));
+  }
+  if (process.exitCode === undefined && !quick) {
+    await mkdir(RESULTS, { recursive: true });
+    await writeFile(new URL("bench.json", RESULTS), `${JSON.stringify(results, null, 2)}\n`);
+    for (const each of results.measures) {
+      await writeFile(new URL(`${each.key}.svg`, RESULTS), chart(each));
+    }
+    const readme = await readFile(README, "utf8");
+    await writeFile(README, withSection(readme, section(results, first?.name ?? "")));
+  }
+}

@@ -1,0 +1,115 @@
+import { spawnSync } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { explain } from "../../src/core/fault.ts";
+import { Scope } from "../../src/core/scope.ts";
+import { say } from "../../src/roles/dev/steps.ts";
+import { Load } from "./load/load.ts";
+import { cpuOf, watch } from "./machine.ts";
+import { type Measure, memory, type Sample, type Sides, silence } from "./measures.ts";
+import { direct } from "./relays/all.ts";
+import type { Contestant, Relay } from "./relays/relay.ts";
+import { noise, type Surroundings } from "./statistics.ts";
+
+/** What a measure brought: the samples of every contestant by figure, and why not to believe them. */
+export type Outcome = {
+  readonly samples: ReadonlyMap<string, readonly Sample[]>;
+  readonly noisy: string | undefined;
+};
+
+/** Where a run happens: both sides of the load, and a folder for everything that is written. */
+export type Stage = Sides & { readonly folder: string; readonly target: number };
+
+export async function setStage(scope: Scope): Promise<Stage> {
+  const folder = await mkdtemp(join(tmpdir(), "eps-bench-"));
+  scope.defer(() => rm(folder, { recursive: true, force: true }));
+  const caller = scope.use(new Load("caller"));
+  const callee = scope.use(new Load("callee"));
+  const { port: target } = await callee.do("listen", {});
+  return { caller, callee, folder, target };
+}
+
+/** The version that a contestant's program says, ours for ours; undefined if it is not installed. */
+export function versionOf({ program }: Contestant): string | undefined {
+  if (!program) return "this version";
+  const { error, stdout, stderr } = spawnSync(program.command, program.version, {
+    encoding: "utf8",
+  });
+  if (error) return undefined;
+  return /\d+(\.\d+)+[\w.+-]*/.exec(`${stdout}${stderr}`)?.[0] ?? "of unknown version";
+}
+
+/**
+ * Puts the contestants through a measure in turns, every round beginning with another one. A peer that
+ * fails is told and left out; when ours fails, so does the run.
+ */
+export async function alternate(
+  measure: Measure,
+  { contestants, rounds }: { contestants: readonly Contestant[]; rounds: number },
+  stage: Stage,
+): Promise<Outcome> {
+  await using scope = new Scope(new AbortController().signal);
+  const runners: { contestant: Contestant; relay: Relay; samples: Sample[] }[] = [];
+  for (const contestant of contestants) {
+    const relay = scope.use(await contestant.start(await placeIn(stage)));
+    runners.push({ contestant, relay, samples: [] });
+  }
+  const pids = [stage.caller.pid, stage.callee.pid, ...runners.flatMap(({ relay }) => relay.pids)];
+  const ours = (): number => cpuOf([process.pid, ...pids]);
+  const surroundings: Surroundings[] = [];
+  const left = new Set<(typeof runners)[number]>();
+  for (let round = 0; round < rounds; round += 1) {
+    for (const turn of runners.keys()) {
+      const runner = runners[(turn + round) % runners.length];
+      if (!runner || left.has(runner)) continue;
+      const [look, before] = [watch(), ours()];
+      const { contestant, relay, samples } = runner;
+      try {
+        samples.push(await measure.sample(relay, stage, contestant));
+      } catch (reason) {
+        const what = `${contestant.name} is left out: ${explain(reason)}`;
+        if (!contestant.program) throw new Error(what, { cause: reason });
+        say(what);
+        left.add(runner);
+        await Promise.all([stage.caller.do("close", {}), stage.callee.do("close", {})]);
+      }
+      surroundings.push(look(ours() - before));
+    }
+  }
+  const steady = runners.find(({ contestant }) => contestant === direct)?.samples ?? [];
+  const noisy = noise(
+    steady.map((sample) => sample[measure.steady] ?? 0),
+    surroundings,
+  );
+  const stayed = runners.filter((each) => !left.has(each));
+  return { samples: new Map(stayed.map((each) => [each.contestant.name, each.samples])), noisy };
+}
+
+/** Memory needs no turns: each time a relay is started for it. Noise does not change it. */
+export async function weigh(
+  {
+    contestants,
+    rounds,
+    most,
+  }: { contestants: readonly Contestant[]; rounds: number; most: number },
+  stage: Stage,
+): Promise<Outcome> {
+  const samples = new Map<string, Sample[]>();
+  for (const contestant of contestants.filter((each) => each !== direct)) {
+    const each: Sample[] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      const idle = await memory(contestant, await placeIn(stage), { ...stage, most });
+      const pending = contestant.program
+        ? {}
+        : await silence(contestant, await placeIn(stage), stage);
+      each.push({ ...idle, ...pending });
+    }
+    samples.set(contestant.name, each);
+  }
+  return { samples, noisy: undefined };
+}
+
+async function placeIn({ folder, target }: Stage): Promise<{ folder: string; target: number }> {
+  return { folder: await mkdtemp(join(folder, "relay-")), target };
+}

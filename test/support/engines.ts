@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { Socket } from "node:net";
 import { Worker } from "node:worker_threads";
 import { silent } from "../../src/core/log.ts";
 import { openMetrics } from "../../src/core/metrics.ts";
@@ -11,7 +12,6 @@ import { openKernelEngine, THREAD_LIMITS } from "../../src/relay/kernel/engine.t
 import type { Leg } from "../../src/relay/leg.ts";
 import { TOKEN_SIZE } from "../../src/relay/rendezvous/pair.ts";
 import { openStreamEngine } from "../../src/relay/stream/engine.ts";
-import { until } from "./until.ts";
 import { dialFreely } from "./wires.ts";
 
 /** A thread cannot run TypeScript, so it is the built one; `make test` builds it first. */
@@ -44,15 +44,15 @@ export function circuitLimits(limits: Partial<CircuitSettings> = {}): CircuitSet
 /** A token door, and the legs that come in by it. */
 export class Entrance implements AsyncDisposable {
   readonly #door: Listener;
-  readonly #came: Map<string, Leg>;
+  readonly #expected: Map<string, (leg: Leg) => void>;
 
-  private constructor(door: Listener, came: Map<string, Leg>) {
+  private constructor(door: Listener, expected: Map<string, (leg: Leg) => void>) {
     this.#door = door;
-    this.#came = came;
+    this.#expected = expected;
   }
 
   static async open(engine: Engine, settings: Partial<DoorSettings> = {}): Promise<Entrance> {
-    const came = new Map<string, Leg>();
+    const expected = new Map<string, (leg: Leg) => void>();
     const events = new RelayEvents({ log: silent, metrics: openMetrics() });
     const generous = {
       bind: "127.0.0.1:0",
@@ -64,9 +64,10 @@ export class Entrance implements AsyncDisposable {
     // With its getters, since what they bring may change.
     Object.defineProperties(generous, Object.getOwnPropertyDescriptors(settings));
     const door = await engine.openDoor("token", generous, { events }, (hello, leg) => {
-      came.set(hello, leg);
+      expected.get(hello)?.(leg);
+      expected.delete(hello);
     });
-    return new Entrance(door, came);
+    return new Entrance(door, expected);
   }
 
   get port(): number {
@@ -74,19 +75,14 @@ export class Entrance implements AsyncDisposable {
   }
 
   /** Comes in and says its hello, and `more` in the same breath. */
-  async enter(more: Buffer = Buffer.alloc(0)) {
+  async enter(more: Buffer = Buffer.alloc(0)): Promise<{ outside: Socket; leg: Leg }> {
     const outside = await dialFreely(this.port);
     const token = randomBytes(TOKEN_SIZE);
+    const heard = new Promise<Leg>((resolve) => {
+      this.#expected.set(token.toString("latin1"), resolve);
+    });
     outside.write(Buffer.concat([token, more]));
-    return { outside, leg: await this.heard(token) };
-  }
-
-  async heard(token: Buffer): Promise<Leg> {
-    const hello = token.toString("latin1");
-    await until(() => this.#came.has(hello), "the hello is heard");
-    const leg = this.#came.get(hello) as Leg;
-    this.#came.delete(hello);
-    return leg;
+    return { outside, leg: await heard };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

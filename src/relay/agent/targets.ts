@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import { Deadline } from "../../core/deadline.ts";
 import { dial } from "../../net/dial.ts";
 import { formatEndpoint } from "../../wire/endpoint.ts";
-import { spliceStreams } from "../splice/stream.ts";
+import { spliceStreams } from "../stream/splice.ts";
 
 const DIAL_MS = 5_000;
 

@@ -138,8 +138,6 @@ export class Pump implements Keeper {
         ? linux.splice(pipe.out, 0, to.descriptor, 0, from.piped, SPLICE_F_MOVE_NONBLOCK)
         : 0;
     if (sent > 0) {
-      // That it took a part only is as good as EAGAIN: we are told when there is room again.
-      if (sent < (unsent?.length ?? from.piped)) to.writable = false;
       if (!unsent) from.piped -= sent;
       else from.unsent = sent < unsent.length ? unsent.subarray(sent) : undefined;
       this.#moved(from);
@@ -191,12 +189,12 @@ export class Pump implements Keeper {
     const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
     const sent = linux.send(to.descriptor, this.#copy_at, size, flags);
     if (sent === size) return true;
-    const why = sent < 0 ? linux.errno() : EAGAIN;
-    if (why !== EAGAIN && why !== EINTR) {
+    const why = sent < 0 ? linux.errno() : EINTR;
+    if (why === EAGAIN) to.writable = false;
+    else if (why !== EINTR) {
       this.#end(from, "broken", to.side);
       return false;
     }
-    if (why === EAGAIN) to.writable = false;
     from.unsent = Buffer.from(this.#copy.subarray(Math.max(sent, 0), size));
     return true;
   }

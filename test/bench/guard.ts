@@ -5,7 +5,7 @@ import { bulk } from "./measures.ts";
 import { direct, haproxySplice, kernel, nginxShipped, ours, stream } from "./relays/all.ts";
 import type { Contestant } from "./relays/relay.ts";
 import { span } from "./results.ts";
-import { alternate, setStage, versionOf } from "./run.ts";
+import { alternate, setStage, startAll, versionOf } from "./run.ts";
 import { ratio, summary, type Verdict, verdict } from "./statistics.ts";
 
 const ROUNDS = 5;
@@ -23,7 +23,11 @@ async function compare(): Promise<Verdict> {
   const stage = await setStage(scope);
   const contestants: Contestant[] = [direct, ...PAIRS.flatMap(({ mine, peer }) => [mine, peer])];
   const measure = bulk(CIRCUITS, { both: false, seconds: SECONDS });
-  const { samples, noisy } = await alternate(measure, { contestants, rounds: ROUNDS }, stage);
+  const { samples, noisy } = await alternate(
+    measure,
+    { runners: await startAll(contestants, stage, scope), rounds: ROUNDS },
+    stage,
+  );
   const costs = (contestant: Contestant): number[] =>
     (samples.get(contestant.name) ?? []).map((sample) => sample["cpu_s_per_gib"] ?? 0);
   if (noisy) say(`this run was too noisy to tell: ${noisy}`);

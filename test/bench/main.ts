@@ -8,7 +8,7 @@ import { bulk, type Measure, rounds as roundTrips, setups } from "./measures.ts"
 import { section, withSection } from "./readme.ts";
 import { direct, ours, peers } from "./relays/all.ts";
 import { type MeasureResult, type Results, resultOf, table } from "./results.ts";
-import { alternate, type Outcome, setStage, versionOf, weigh } from "./run.ts";
+import { alternate, type Outcome, setStage, startAll, versionOf, weigh } from "./run.ts";
 import { measureSystem, SYSTEM } from "./system.ts";
 
 const RESULTS = new URL("results/", import.meta.url);
@@ -56,9 +56,13 @@ async function run(): Promise<Results | undefined> {
     results.push(resultOf(measure, outcome));
     if (outcome.noisy) noises.push(`${measure.title}: ${outcome.noisy}`);
   };
+  await using started = new Scope();
+  const runners = await startAll(some.contestants, stage, started);
   for (const measure of measures) {
-    keep(measure, await step(measure.title, () => alternate(measure, some, stage)));
+    const turns = { runners, rounds: plan.rounds };
+    keep(measure, await step(measure.title, () => alternate(measure, turns, stage)));
   }
+  await started[Symbol.asyncDispose]();
   const weighing = { ...some, rounds: plan.weighings, most: plan.idle };
   keep(MEMORY, await step(MEMORY.title, () => weigh(weighing, stage)));
   keep(SYSTEM, await step(SYSTEM.title, () => measureSystem(plan)));

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { now_ms } from "./load/bulk.ts";
 import type { Load } from "./load/load.ts";
 import { cpuOf, memoryOf } from "./machine.ts";
@@ -26,6 +27,8 @@ export type Measure = {
 };
 
 const GIB = 2 ** 30;
+/** For so long the callee's legs are on their way before the first of the caller's. */
+const AHEAD_MS = 30;
 const CORES = { title: "relay", unit: "cores", better: "less" } as const;
 const LOAD = { title: "load", unit: "cores", better: "less" } as const;
 
@@ -123,12 +126,13 @@ export function setups(most: number): Measure {
     async sample(relay, { caller, callee }, contestant) {
       const circuits = Math.min(most, contestant.most.setups);
       const ways = await relay.prepare(circuits);
+      const waiting = callee.do("open", { side: "callee", way: ways.callee, stay: false });
+      waiting.catch(() => {}); // told below
+      await sleep(AHEAD_MS);
       const spent = meter(relay, { caller, callee });
       const begun = now_ms();
-      const [{ waits_us }] = await both([
-        caller.do("open", { side: "caller", way: ways.caller, stay: false }),
-        callee.do("open", { side: "callee", way: ways.callee, stay: false }),
-      ]);
+      const dialling = caller.do("open", { side: "caller", way: ways.caller, stay: false });
+      const [{ waits_us }] = await both([dialling, waiting]);
       const took_s = (now_ms() - begun) / 1_000;
       const { relay_s, load_s } = spent();
       const sorted = waits_us.sort((a, b) => a - b);
@@ -184,10 +188,10 @@ export async function silence(
 
 async function open(relay: Relay, { caller, callee }: Sides, circuits: number): Promise<void> {
   const ways = await relay.prepare(circuits);
-  await both([
-    caller.do("open", { side: "caller", way: ways.caller, stay: true }),
-    callee.do("open", { side: "callee", way: ways.callee, stay: true }),
-  ]);
+  const waiting = callee.do("open", { side: "callee", way: ways.callee, stay: true });
+  waiting.catch(() => {}); // told below
+  await sleep(AHEAD_MS);
+  await both([caller.do("open", { side: "caller", way: ways.caller, stay: true }), waiting]);
 }
 
 /** Processor time from now on, of the relay and of the load, in seconds. */

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { explain } from "../../src/core/fault.ts";
-import { Scope } from "../../src/core/scope.ts";
+import type { Scope } from "../../src/core/scope.ts";
 import { say } from "../../src/roles/dev/steps.ts";
 import { Load } from "./load/load.ts";
 import { cpuOf, watch } from "./machine.ts";
@@ -40,50 +40,60 @@ export function versionOf({ program }: Contestant): string | undefined {
   return /\d+(\.\d+)+[\w.+-]*/.exec(`${stdout}${stderr}`)?.[0] ?? "of unknown version";
 }
 
+/** A contestant and its relay, which the scope owns. */
+type Runner = { readonly contestant: Contestant; readonly relay: Relay };
+
+export async function startAll(
+  contestants: readonly Contestant[],
+  stage: Stage,
+  scope: Scope,
+): Promise<Runner[]> {
+  const runners: Runner[] = [];
+  for (const contestant of contestants) {
+    const relay = scope.use(await contestant.start(await placeIn(stage)));
+    runners.push({ contestant, relay });
+  }
+  return runners;
+}
+
 /**
- * Puts the contestants through a measure in turns, every round beginning with another one. A peer that
+ * Puts the runners through a measure in turns, every round beginning with another one. A peer that
  * fails is told and left out; when ours fails, so does the run.
  */
 export async function alternate(
   measure: Measure,
-  { contestants, rounds }: { contestants: readonly Contestant[]; rounds: number },
+  { runners, rounds }: { runners: readonly Runner[]; rounds: number },
   stage: Stage,
 ): Promise<Outcome> {
-  await using scope = new Scope(new AbortController().signal);
-  const runners: { contestant: Contestant; relay: Relay; samples: Sample[] }[] = [];
-  for (const contestant of contestants) {
-    const relay = scope.use(await contestant.start(await placeIn(stage)));
-    runners.push({ contestant, relay, samples: [] });
-  }
+  const samples = new Map<string, Sample[]>(runners.map((each) => [each.contestant.name, []]));
   const pids = [stage.caller.pid, stage.callee.pid, ...runners.flatMap(({ relay }) => relay.pids)];
   const ours = (): number => cpuOf([process.pid, ...pids]);
   const surroundings: Surroundings[] = [];
-  const left = new Set<(typeof runners)[number]>();
   for (let round = 0; round < rounds; round += 1) {
     for (const turn of runners.keys()) {
       const runner = runners[(turn + round) % runners.length];
-      if (!runner || left.has(runner)) continue;
+      const mine = samples.get(runner?.contestant.name ?? "");
+      if (!runner || !mine) continue;
       const [look, before] = [watch(), ours()];
-      const { contestant, relay, samples } = runner;
+      const { contestant, relay } = runner;
       try {
-        samples.push(await measure.sample(relay, stage, contestant));
+        mine.push(await measure.sample(relay, stage, contestant));
       } catch (reason) {
         const what = `${contestant.name} is left out: ${explain(reason)}`;
         if (!contestant.program) throw new Error(what, { cause: reason });
         say(what);
-        left.add(runner);
+        samples.delete(contestant.name);
         await Promise.all([stage.caller.do("close", {}), stage.callee.do("close", {})]);
       }
       surroundings.push(look(ours() - before));
     }
   }
-  const steady = runners.find(({ contestant }) => contestant === direct)?.samples ?? [];
+  const steady = samples.get(direct.name) ?? [];
   const noisy = noise(
     steady.map((sample) => sample[measure.steady] ?? 0),
     surroundings,
   );
-  const stayed = runners.filter((each) => !left.has(each));
-  return { samples: new Map(stayed.map((each) => [each.contestant.name, each.samples])), noisy };
+  return { samples, noisy };
 }
 
 /** Memory needs no turns: each time a relay is started for it. Noise does not change it. */

@@ -24,7 +24,8 @@ type Opening = {
 };
 
 const NOTHING: Knock = { hello: "", welcome: "" };
-const IN_FLIGHT = 64;
+/** The callee is always ahead, because some relays refuse those who come at the same instant. */
+const IN_FLIGHT = { caller: 64, callee: 128 };
 const NUMBER_SIZE = 4;
 const STALLED_MS = 20_000;
 /** The circuit of a connection that has come in and has not said its number. */
@@ -32,7 +33,7 @@ const NOBODY = -1;
 const small = memory(256);
 
 /**
- * Opens circuits, at most 64 at once. One counts as open when the caller has sent its number and
+ * Opens circuits, 64 at once. One counts as open when the caller has sent its number and
  * the callee has sent a byte back. With `stay` the legs are brought back; without it each side
  * closes its leg as soon as it is open. Throws if nothing moves for long.
  */
@@ -114,7 +115,7 @@ export function open(
 
   const dialMore = (): void => {
     if (!("knocks" in way)) return;
-    while (openings.size < IN_FLIGHT && begun < total) {
+    while (openings.size < IN_FLIGHT[side] && begun < total) {
       begin(dial(way.port), begun, way.knocks[begun] ?? NOTHING);
       begun += 1;
     }

@@ -14,8 +14,8 @@ import { wormhole } from "./wormhole.ts";
 
 export { direct, haproxySplice, kernel, nginxShipped, stream };
 
-/** Our engines that there are, the one that is shown first. `kernel` joins them once it is there. */
-export const ours: readonly Contestant[] = [stream];
+/** Our engines, the one that is shown first. */
+export const ours: readonly Contestant[] = [kernel, stream];
 
 export const peers: readonly Contestant[] = [
   haproxySplice,

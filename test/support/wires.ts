@@ -46,9 +46,13 @@ export class Wires implements AsyncDisposable {
   }
 }
 
-/** Dials a port of this machine. Errors of the socket are for whoever listens, and kill nobody. */
-export async function dialFreely(port: number): Promise<Socket> {
-  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+/**
+ * Dials a port of this machine, from any address of 127.0.0.0/8. Errors of the socket are for whoever
+ * listens, and kill nobody.
+ */
+export async function dialFreely(port: number, localAddress = "127.0.0.1"): Promise<Socket> {
+  const options = { allowHalfOpen: true, noDelay: true };
+  const socket = connect({ port, host: "127.0.0.1", localAddress, ...options });
   socket.on("error", () => {});
   await once(socket, "connect");
   return socket;

@@ -20,6 +20,7 @@ import {
 
 const RESERVED = 512;
 const EVENTS_MAX = 256;
+const REPORT_MS = 0.25;
 const SLEEP_MAX_MS = 1_000;
 
 /** Something with a descriptor that is told what the kernel has to say of it. */
@@ -60,7 +61,9 @@ export class Reactor {
   readonly #change_at: number;
   readonly #polled: Array<Polled | undefined> = [];
   #closing: number[] = [];
+  /** They go out together, as soon as there is nothing else to do and soon in any case: each message wakes a thread. */
   #reports: Report[] = [];
+  #reporting_at = 0;
   #taken = 0;
   #stopping = false;
 
@@ -107,6 +110,7 @@ export class Reactor {
   }
 
   report(report: Report): void {
+    if (this.#reports.length === 0) this.#reporting_at = this.now;
     this.#reports.push(report);
   }
 
@@ -122,11 +126,13 @@ export class Reactor {
     const view = new DataView(events.buffer, events.byteOffset, events.length);
     while (!this.#stopping) {
       Atomics.store(shared.bell, ASLEEP, 1);
-      const sleep_ms = Atomics.load(shared.bell, SENT) === this.#taken ? turn.due() : 0;
+      const busy = this.#reports.length > 0 || Atomics.load(shared.bell, SENT) !== this.#taken;
+      const sleep_ms = busy ? 0 : turn.due();
       const timeout = Math.ceil(Math.min(Math.max(sleep_ms, 0), SLEEP_MAX_MS));
       const count = linux.epoll_wait(this.#epoll, events_at, EVENTS_MAX, timeout);
       Atomics.store(shared.bell, ASLEEP, 0);
       this.now = monotonic_ms() - this.#epoch_ms;
+      if (count === 0 || this.now - this.#reporting_at >= REPORT_MS) this.#send();
       this.#takeCommands(turn);
       for (let at = 0; at < count * EVENT_SIZE; at += EVENT_SIZE) {
         this.#polled[view.getInt32(at + EVENT_DATA, true)]?.onEvents(view.getUint32(at, true));
@@ -136,6 +142,7 @@ export class Reactor {
     }
     for (const [descriptor, owned] of shared.owned.entries()) if (owned) this.close(descriptor);
     this.#settle();
+    this.#send();
   }
 
   #takeCommands(turn: Turn): void {
@@ -153,7 +160,11 @@ export class Reactor {
       this.linux.close(descriptor);
     }
     this.#closing = [];
-    if (this.#reports.length > 0) this.#port.send(this.#reports);
+  }
+
+  #send(): void {
+    if (this.#reports.length === 0) return;
+    this.#port.send(this.#reports);
     this.#reports = [];
   }
 

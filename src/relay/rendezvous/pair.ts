@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { Fault } from "../../core/fault.ts";
 import type { Names, Side } from "../leg.ts";
 
@@ -14,6 +14,8 @@ type Table<Leg> = Pairing & {
   readonly keys: Record<Side, string>;
   seats: Partial<Record<Side, Leg>>;
   timer: NodeJS.Timeout;
+  /** Whether both sides are (still) to come. */
+  expected: boolean;
 };
 
 type PairSettings = {
@@ -65,9 +67,11 @@ export class Pairs<Leg> {
     if (this.#pending >= this.#settings.pending_max) {
       throw new Fault("overloaded", `${this.#pending} connections are already pending here`);
     }
-    const tokens = { caller: randomBytes(TOKEN_SIZE), callee: randomBytes(TOKEN_SIZE) };
+    const random = randomBytes(2 * TOKEN_SIZE);
+    const tokens = { caller: random.subarray(0, TOKEN_SIZE), callee: random.subarray(TOKEN_SIZE) };
     const keys = { caller: this.#keyOf(tokens.caller), callee: this.#keyOf(tokens.callee) };
-    const table: Table<Leg> = { names, tokens, keys, seats: {}, timer: this.#arm(() => table) };
+    const timer = this.#arm(() => table);
+    const table: Table<Leg> = { names, tokens, keys, seats: {}, timer, expected: true };
     this.#tables.set(keys.caller, { table, side: "caller" });
     this.#tables.set(keys.callee, { table, side: "callee" });
     this.#pendingOf.set(names.caller, ofCaller + 1);
@@ -75,18 +79,18 @@ export class Pairs<Leg> {
     return table;
   }
 
-  /** Starts patience anew, for the side that has only now been told its token. */
+  /** Starts patience anew for a pairing of ours, for the side that has only now been told its token. */
   renew(pairing: Pairing): void {
-    const table = this.#find(pairing);
-    if (!table) return;
+    const table = pairing as Table<Leg>;
+    if (!table.expected) return;
     clearTimeout(table.timer);
     table.timer = this.#arm(() => table);
   }
 
   /** Expects this pair no longer. A leg that waits for it is brought back for its owner to close. */
   forget(pairing: Pairing): Leg[] {
-    const table = this.#find(pairing);
-    return table ? this.#clear(table) : [];
+    const table = pairing as Table<Leg>;
+    return table.expected ? this.#clear(table) : [];
   }
 
   /** Seats a leg. Undefined if nobody expects this token (any more); otherwise the pairing it is for. */
@@ -111,14 +115,6 @@ export class Pairs<Leg> {
     return [...tables].flatMap((table) => this.#clear(table));
   }
 
-  #find({ tokens }: Pairing): Table<Leg> | undefined {
-    const { caller, callee } = {
-      caller: this.#keyOf(tokens.caller),
-      callee: this.#keyOf(tokens.callee),
-    };
-    return (this.#tables.get(caller) ?? this.#tables.get(callee))?.table;
-  }
-
   #arm(table: () => Table<Leg>): NodeJS.Timeout {
     return setTimeout(() => {
       this.#events.lonely(table(), this.#clear(table()));
@@ -126,6 +122,7 @@ export class Pairs<Leg> {
   }
 
   #clear(table: Table<Leg>): Leg[] {
+    table.expected = false;
     clearTimeout(table.timer);
     this.#tables.delete(table.keys.caller);
     this.#tables.delete(table.keys.callee);
@@ -138,6 +135,6 @@ export class Pairs<Leg> {
   }
 
   #keyOf(token: Buffer): string {
-    return createHmac("sha256", this.#key).update(token).digest("base64");
+    return hash("sha256", Buffer.concat([this.#key, token]), "base64");
   }
 }

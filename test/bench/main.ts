@@ -8,7 +8,15 @@ import { bulk, type Measure, rounds as roundTrips, setups } from "./measures.ts"
 import { section, withSection } from "./readme.ts";
 import { direct, ours, peers } from "./relays/all.ts";
 import { type MeasureResult, type Results, resultOf, table } from "./results.ts";
-import { alternate, type Outcome, setStage, startAll, versionOf, weigh } from "./run.ts";
+import {
+  alternate,
+  besideCrowd,
+  type Outcome,
+  setStage,
+  startAll,
+  versionOf,
+  weigh,
+} from "./run.ts";
 import { measureSystem, SYSTEM } from "./system.ts";
 
 const RESULTS = new URL("results/", import.meta.url);
@@ -19,10 +27,19 @@ const quick = process.env["QUICK"] !== undefined && process.env["QUICK"] !== "";
 const anyway = process.env["ANYWAY"] !== undefined && process.env["ANYWAY"] !== "";
 
 const plan = quick
-  ? { rounds: 3, seconds: 0.4, sizes: [8], trips: [1, 64], setups: 300, idle: 500, weighings: 1 }
+  ? {
+      rounds: 3,
+      seconds: 0.4,
+      sizes: [8],
+      trips: [1, 64],
+      setups: 300,
+      idle: 500,
+      strangers: 4_000,
+      weighings: 1,
+    }
   : {
       ...{ rounds: 5, seconds: 1.2, sizes: [1, 8, 64], trips: [1, 64] },
-      ...{ setups: 3_000, idle: 4_000, weighings: 3 },
+      ...{ setups: 3_000, idle: 8_000, strangers: 15_000, weighings: 3 },
     };
 const { seconds } = plan;
 
@@ -38,6 +55,16 @@ const MEMORY = {
   figures: {
     idle: { title: "an idle circuit", unit: "bytes", better: "less" },
     pending: { title: "a connection that has said nothing", unit: "bytes", better: "less" },
+  },
+} as const;
+
+const CROWD = {
+  key: "crowd",
+  title: "One byte there and back beside a crowd",
+  figures: {
+    alone_us: { title: "alone, p50", unit: "µs", better: "less" },
+    beside_us: { title: "beside the crowd, p50", unit: "µs", better: "less" },
+    times: { title: "of alone", unit: "times", better: "less" },
   },
 } as const;
 
@@ -65,6 +92,8 @@ async function run(): Promise<Results | undefined> {
   await started[Symbol.asyncDispose]();
   const weighing = { ...some, rounds: plan.weighings, most: plan.idle };
   keep(MEMORY, await step(MEMORY.title, () => weigh(weighing, stage)));
+  const beside = { rounds: plan.weighings, count: plan.strangers, seconds };
+  keep(CROWD, await step(CROWD.title, () => besideCrowd(beside, stage)));
   keep(SYSTEM, await step(SYSTEM.title, () => measureSystem(plan)));
   if (noises.length > 0) {
     heading("Too noisy to report");

@@ -147,7 +147,7 @@ export function setups(most: number): Measure {
   };
 }
 
-const WARM = 200;
+const WARM = 1_000;
 const SILENT = 2_000;
 
 /**
@@ -178,13 +178,42 @@ export async function silence(
   await using relay = await contestant.start(place);
   const { caller: way } = await relay.prepare(1);
   if (!("port" in way)) throw new Error("nobody dials this relay");
-  await caller.do("hold", { port: way.port, count: WARM });
+  await caller.do("hold", { port: way.port, count: WARM, dribbles: false });
   const before = memoryOf(relay.pids);
-  await caller.do("hold", { port: way.port, count: SILENT });
+  await caller.do("hold", { port: way.port, count: SILENT, dribbles: false });
   const pending = (memoryOf(relay.pids) - before) / SILENT;
   await caller.do("close", {});
   return { pending };
 }
+
+/**
+ * One byte there and back on one circuit, first alone and then beside a crowd of strangers, half of
+ * whom are silent and half of whom have said a first byte.
+ */
+export async function crowd(
+  contestant: Contestant,
+  place: Place,
+  { caller, callee, strangers, count, seconds }: Sides & Crowd,
+): Promise<Sample> {
+  await using relay = await contestant.start(place);
+  const sides = { caller, callee };
+  const p50_us = async (): Promise<number> => {
+    await open(relay, sides, 1);
+    const until_ms = now_ms() + seconds * 1_000;
+    const [asked] = await both([caller.do("ask", { until_ms }), callee.do("answer", {})]);
+    return asked.p50_us;
+  };
+  await p50_us();
+  const alone_us = await p50_us();
+  const { caller: way } = await relay.prepare(1);
+  if (!("port" in way)) throw new Error("nobody dials this relay");
+  await strangers.do("hold", { port: way.port, count, dribbles: true });
+  const beside_us = await p50_us();
+  await strangers.do("close", {});
+  return { alone_us, beside_us, times: beside_us / alone_us };
+}
+
+type Crowd = { readonly strangers: Load; readonly count: number; readonly seconds: number };
 
 async function open(relay: Relay, { caller, callee }: Sides, circuits: number): Promise<void> {
   const ways = await relay.prepare(circuits);

@@ -7,8 +7,8 @@ import type { Scope } from "../../src/core/scope.ts";
 import { say } from "../../src/roles/dev/steps.ts";
 import { Load } from "./load/load.ts";
 import { cpuOf, watch } from "./machine.ts";
-import { type Measure, memory, type Sample, type Sides, silence } from "./measures.ts";
-import { direct } from "./relays/all.ts";
+import { crowd, type Measure, memory, type Sample, type Sides, silence } from "./measures.ts";
+import { direct, ours } from "./relays/all.ts";
 import type { Contestant, Relay } from "./relays/relay.ts";
 import { noise, type Surroundings } from "./statistics.ts";
 
@@ -67,14 +67,14 @@ export async function alternate(
 ): Promise<Outcome> {
   const samples = new Map<string, Sample[]>(runners.map((each) => [each.contestant.name, []]));
   const pids = [stage.caller.pid, stage.callee.pid, ...runners.flatMap(({ relay }) => relay.pids)];
-  const ours = (): number => cpuOf([process.pid, ...pids]);
+  const own = (): number => cpuOf([process.pid, ...pids]);
   const surroundings: Surroundings[] = [];
   for (let round = 0; round < rounds; round += 1) {
     for (const turn of runners.keys()) {
       const runner = runners[(turn + round) % runners.length];
       const mine = samples.get(runner?.contestant.name ?? "");
       if (!runner || !mine) continue;
-      const [look, before] = [watch(), ours()];
+      const [look, before] = [watch(), own()];
       const { contestant, relay } = runner;
       try {
         mine.push(await measure.sample(relay, stage, contestant));
@@ -85,7 +85,7 @@ export async function alternate(
         samples.delete(contestant.name);
         await Promise.all([stage.caller.do("close", {}), stage.callee.do("close", {})]);
       }
-      surroundings.push(look(ours() - before));
+      surroundings.push(look(own() - before));
     }
   }
   const steady = samples.get(direct.name) ?? [];
@@ -116,6 +116,23 @@ export async function weigh(
       each.push({ ...idle, ...pending });
     }
     samples.set(contestant.name, each);
+  }
+  return { samples, noisy: undefined };
+}
+
+/** How ours fare beside a crowd of strangers. Only relays that are told something have any. */
+export async function besideCrowd(
+  { rounds, count, seconds }: { rounds: number; count: number; seconds: number },
+  stage: Stage,
+): Promise<Outcome> {
+  await using strangers = new Load("strangers");
+  const samples = new Map<string, Sample[]>();
+  for (let round = 0; round < rounds; round += 1) {
+    for (const contestant of ours) {
+      const place = await placeIn(stage);
+      const sample = await crowd(contestant, place, { ...stage, strangers, count, seconds });
+      samples.set(contestant.name, [...(samples.get(contestant.name) ?? []), sample]);
+    }
   }
   return { samples, noisy: undefined };
 }

@@ -14,6 +14,7 @@ import { noise, type Surroundings, summary } from "./statistics.ts";
 
 const HD_2_GRPC = 8_889;
 const TOGETHER = 16;
+const WARM_UP_S = 3;
 const METHOD = "hd-2._ping";
 const PARTS = ["sd-1", "public-proxy-1", "public-proxy-eps-1", "hd-1", "hd-2"];
 
@@ -46,18 +47,31 @@ export async function measureSystem(plan: { rounds: number; seconds: number }): 
     await ofTown("eps-broker, hd-2 dialled", dialled, scope),
   ];
   const pids = [brokered, dialled].flatMap((town) => PARTS.map((part) => town.program(part).pid));
-  const samples = new Map<string, Sample[]>(pingers.map(({ name }) => [name, []]));
   const surroundings: Surroundings[] = [];
-  for (let round = 0; round < plan.rounds; round += 1) {
-    for (const turn of pingers.keys()) {
-      const pinger = pingers[(turn + round) % pingers.length];
-      if (!pinger) continue;
-      const [look, before] = [watch(), cpuOf([process.pid, ...pids])];
-      const sample = await measure(pinger, plan.seconds);
-      surroundings.push(look(cpuOf([process.pid, ...pids]) - before));
-      samples.get(pinger.name)?.push({ ...sample, cold_ms: await first(pinger) });
+  for (const { ping } of pingers) await callFor(WARM_UP_S, TOGETHER, ping);
+  const inTurns = async (work: (pinger: Pinger) => Promise<Sample>): Promise<Sample[][]> => {
+    const done: Sample[][] = pingers.map(() => []);
+    for (let round = 0; round < plan.rounds; round += 1) {
+      for (const turn of pingers.keys()) {
+        const index = (turn + round) % pingers.length;
+        const pinger = pingers[index];
+        if (!pinger) continue;
+        const [look, before] = [watch(), cpuOf([process.pid, ...pids])];
+        done[index]?.push(await work(pinger));
+        surroundings.push(look(cpuOf([process.pid, ...pids]) - before));
+      }
     }
-  }
+    return done;
+  };
+  const warm = await inTurns((pinger) => measure(pinger, plan.seconds));
+  // At the end, because a program that was started anew is slow at first.
+  const first = await inTurns(firstCall);
+  const samples = new Map(
+    pingers.map(({ name }, index) => [
+      name,
+      (warm[index] ?? []).map((sample, round) => ({ ...sample, ...first[index]?.[round] })),
+    ]),
+  );
   const steady = samples.get(pingers[0]?.name ?? "") ?? [];
   const rates = steady.map((sample) => sample["per_s"] ?? 0);
   return { samples, noisy: noise(rates, surroundings) };
@@ -89,11 +103,11 @@ async function callFor(seconds: number, callers: number, ping: () => Promise<unk
   return took_ms;
 }
 
-async function first({ renew, ping }: Pinger): Promise<number> {
+async function firstCall({ renew, ping }: Pinger): Promise<Sample> {
   await renew();
   const begun = performance.now();
   await ping();
-  return performance.now() - begun;
+  return { cold_ms: performance.now() - begun };
 }
 
 /** JSON-RPC to hd-1's endpoint, which is started anew for a first call. */

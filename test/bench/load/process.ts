@@ -2,7 +2,7 @@
 import { Bulk } from "./bulk.ts";
 import { type Leg, open, type Side, type Way } from "./legs.ts";
 import { answer, ask } from "./rounds.ts";
-import { close, dial, listen } from "./system-calls.ts";
+import { close, dial, listen, memory, send } from "./system-calls.ts";
 
 /** What a parent may ask for, and what it is answered. */
 export type Work = {
@@ -11,8 +11,8 @@ export type Work = {
     asked: { side: Side; way: Way; stay: boolean };
     answered: { opened: number; waits_us: number[] };
   };
-  /** Dials and says nothing. */
-  hold: { asked: { port: number; count: number }; answered: object };
+  /** Dials and says nothing, or with `dribbles` one byte on every second connection. */
+  hold: { asked: { port: number; count: number; dribbles: boolean }; answered: object };
   bulk: { asked: { sends: boolean; until_ms: number }; answered: { sent: number[] } };
   drain: {
     asked: { expected: number[] };
@@ -31,6 +31,7 @@ type Asked = { [What in keyof Work]: { what: What } & Work[What]["asked"] }[keyo
 const { socket: listener, port } = listen();
 let legs: Leg[] = [];
 let bulk = new Bulk([]);
+const byte = memory(1);
 
 function work(asked: Asked): Work[keyof Work]["answered"] {
   switch (asked.what) {
@@ -44,7 +45,9 @@ function work(asked: Asked): Work[keyof Work]["answered"] {
     }
     case "hold":
       for (let each = 0; each < asked.count; each += 1) {
-        legs.push({ socket: dial(asked.port), circuit: each });
+        const socket = dial(asked.port);
+        legs.push({ socket, circuit: each });
+        if (asked.dribbles && each % 2) send(socket, byte.address, 1);
       }
       return {};
     case "bulk":

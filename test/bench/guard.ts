@@ -1,11 +1,11 @@
 /** `make bench-guard`: is a byte through our relay still about as cheap as through the best known ones? */
-import { Scope } from "../../src/core/scope.ts";
+import type { Scope } from "../../src/core/scope.ts";
 import { heading, say } from "../../src/roles/dev/steps.ts";
 import { bulk } from "./measures.ts";
 import { direct, haproxySplice, kernel, nginxShipped, ours, stream } from "./relays/all.ts";
 import type { Contestant } from "./relays/relay.ts";
 import { span } from "./results.ts";
-import { alternate, setStage, startAll, versionOf } from "./run.ts";
+import { alternate, inScope, setStage, startAll, versionOf } from "./run.ts";
 import { ratio, summary, type Verdict, verdict } from "./statistics.ts";
 
 const ROUNDS = 5;
@@ -18,8 +18,7 @@ const PAIRS = [
   { mine: stream, peer: nginxShipped },
 ].filter(({ mine }) => ours.includes(mine));
 
-async function compare(): Promise<Verdict> {
-  await using scope = new Scope();
+async function compare(scope: Scope): Promise<Verdict> {
   const stage = await setStage(scope);
   const contestants: Contestant[] = [direct, ...PAIRS.flatMap(({ mine, peer }) => [mine, peer])];
   const measure = bulk(CIRCUITS, { both: false, seconds: SECONDS });
@@ -49,10 +48,10 @@ if (missing.length > 0) {
   process.exit(1);
 }
 heading(`Processor time for each GiB, ${CIRCUITS} circuits, ${ROUNDS} rounds in turns`);
-let told = await compare();
+let told = await inScope(compare);
 if (told === "unsure") {
   say("once more");
-  told = await compare();
+  told = await inScope(compare);
 }
 if (told === "unsure") say("not told: the machine is too busy with other things");
 process.exitCode = told === "failed" ? 1 : 0;

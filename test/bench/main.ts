@@ -11,6 +11,7 @@ import { type MeasureResult, type Results, resultOf, table } from "./results.ts"
 import {
   alternate,
   besideCrowd,
+  inScope,
   type Outcome,
   setStage,
   startAll,
@@ -68,8 +69,7 @@ const CROWD = {
   },
 } as const;
 
-async function run(): Promise<Results | undefined> {
-  await using scope = new Scope();
+async function run(scope: Scope): Promise<Results | undefined> {
   const present = [direct, ...ours, ...peers].map((each) => ({ each, version: versionOf(each) }));
   for (const { each, version } of present) {
     if (version === undefined) say(`${each.name} is not installed and left out: make bench-deps`);
@@ -83,7 +83,7 @@ async function run(): Promise<Results | undefined> {
     results.push(resultOf(measure, outcome));
     if (outcome.noisy) noises.push(`${measure.title}: ${outcome.noisy}`);
   };
-  await using started = new Scope();
+  const started = scope.use(new Scope());
   const runners = await startAll(some.contestants, stage, started);
   for (const measure of measures) {
     const turns = { runners, rounds: plan.rounds };
@@ -94,7 +94,7 @@ async function run(): Promise<Results | undefined> {
   keep(MEMORY, await step(MEMORY.title, () => weigh(weighing, stage)));
   const beside = { rounds: plan.weighings, count: plan.strangers, seconds };
   keep(CROWD, await step(CROWD.title, () => besideCrowd(beside, stage)));
-  keep(SYSTEM, await step(SYSTEM.title, () => measureSystem(plan)));
+  keep(SYSTEM, await step(SYSTEM.title, () => measureSystem(plan, scope)));
   if (noises.length > 0) {
     heading("Too noisy to report");
     for (const each of noises) say(each);
@@ -112,7 +112,7 @@ async function run(): Promise<Results | undefined> {
   };
 }
 
-const results = await run();
+const results = await inScope(run);
 if (results) {
   const [first] = ours;
   for (const each of results.measures) {

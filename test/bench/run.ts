@@ -2,8 +2,9 @@ import { spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { orAbort } from "../../src/core/deadline.ts";
 import { explain } from "../../src/core/fault.ts";
-import type { Scope } from "../../src/core/scope.ts";
+import { Scope } from "../../src/core/scope.ts";
 import { say } from "../../src/roles/dev/steps.ts";
 import { Load } from "./load/load.ts";
 import { cpuOf, watch } from "./machine.ts";
@@ -20,6 +21,22 @@ export type Outcome = {
 
 /** Where a run happens: both sides of the load, and a folder for everything that is written. */
 export type Stage = Sides & { readonly folder: string; readonly target: number };
+
+/** Works in a scope that closes also when somebody interrupts, so that nothing is left running. */
+export async function inScope<T>(work: (scope: Scope) => Promise<T>): Promise<T> {
+  const interrupted = new AbortController();
+  const abort = (): void => interrupted.abort(new Error("interrupted"));
+  process.once("SIGINT", abort).once("SIGTERM", abort);
+  const scope = new Scope();
+  const working = work(scope);
+  try {
+    return await orAbort(working, interrupted.signal);
+  } finally {
+    await scope[Symbol.asyncDispose]();
+    await working.catch(() => {}); // told above, or cut off by the interruption
+    process.off("SIGINT", abort).off("SIGTERM", abort);
+  }
+}
 
 export async function setStage(scope: Scope): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), "eps-bench-"));
@@ -50,6 +67,7 @@ export async function startAll(
 ): Promise<Runner[]> {
   const runners: Runner[] = [];
   for (const contestant of contestants) {
+    scope.signal.throwIfAborted();
     const relay = scope.use(await contestant.start(await placeIn(stage)));
     runners.push({ contestant, relay });
   }

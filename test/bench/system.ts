@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { credentials } from "@grpc/grpc-js";
-import { Scope } from "../../src/core/scope.ts";
+import type { Scope } from "../../src/core/scope.ts";
 import type { Town } from "../../src/roles/dev/town.ts";
 import { Eps, type WireResponse } from "../../src/rpc/grpc/messages.ts";
 import { foundTown, GATEWAY, settingsWithCertificates, startPing } from "../support/town.ts";
@@ -34,8 +34,10 @@ type Done = (reason: Error | null, answer: WireResponse) => void;
 /** A way to ping hd-2 from hd-1, and how to start it anew so that the next call is its first. */
 type Pinger = { name: string; ping: () => Promise<unknown>; renew: () => Promise<void> };
 
-export async function measureSystem(plan: { rounds: number; seconds: number }): Promise<Outcome> {
-  await using scope = new Scope();
+export async function measureSystem(
+  plan: { rounds: number; seconds: number },
+  scope: Scope,
+): Promise<Outcome> {
   const { folder } = scope.use(await settingsWithCertificates());
   const brokered = scope.use(await foundTown(folder));
   const dialled = scope.use(await foundTown(folder));

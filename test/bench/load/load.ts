@@ -30,6 +30,7 @@ export class Load implements AsyncDisposable {
   ): Promise<Work[What]["answered"]> {
     const waitingFor = `the ${this.name}'s side of the load, ${what},`;
     using deadline = new Deadline(WORK_MS, waitingFor);
+    if (!this.#child.connected) throw new Error(`${waitingFor} failed: it is gone`);
     this.#child.send({ what, ...asked });
     const answered = once(this.#child, "message");
     const [reply] = await orAbort(Promise.race([answered, this.#gone]), deadline.signal);

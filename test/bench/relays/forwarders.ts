@@ -31,7 +31,8 @@ function haproxy(
       file,
       `global
   nbthread 1
-  maxconn 9500
+  maxconn 8500
+  maxpipes 1000
 ${pipes}defaults
   mode tcp
 ${splice.map((option) => `  option ${option}\n`).join("")}  timeout connect 10s

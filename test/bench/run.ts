@@ -75,8 +75,9 @@ export async function startAll(
 }
 
 /**
- * Puts the runners through a measure in turns, every round beginning with another one. A peer that
- * fails is told and left out; when ours fails, so does the run.
+ * Puts the runners through a measure in turns, every round beginning with another one. The round
+ * before the first only warms them up. A peer that fails is told and left out; when ours fails, so does
+ * the run.
  */
 export async function alternate(
   measure: Measure,
@@ -87,15 +88,17 @@ export async function alternate(
   const pids = [stage.caller.pid, stage.callee.pid, ...runners.flatMap(({ relay }) => relay.pids)];
   const own = (): number => cpuOf([process.pid, ...pids]);
   const surroundings: Surroundings[] = [];
-  for (let round = 0; round < rounds; round += 1) {
+  for (let round = -1; round < rounds; round += 1) {
     for (const turn of runners.keys()) {
-      const runner = runners[(turn + round) % runners.length];
+      const runner = runners[(turn + round + 1) % runners.length];
       const mine = samples.get(runner?.contestant.name ?? "");
       if (!runner || !mine) continue;
       const [look, before] = [watch(), own()];
       const { contestant, relay } = runner;
       try {
-        mine.push(await measure.sample(relay, stage, contestant));
+        const sample = await measure.sample(relay, stage, contestant);
+        if (round < 0) continue;
+        mine.push(sample);
       } catch (reason) {
         const what = `${contestant.name} is left out: ${explain(reason)}`;
         if (!contestant.program) throw new Error(what, { cause: reason });

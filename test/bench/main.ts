@@ -30,12 +30,12 @@ const anyway = process.env["ANYWAY"] !== undefined && process.env["ANYWAY"] !== 
 const plan = quick
   ? {
       rounds: 3,
-      seconds: 0.4,
+      seconds: 0.25,
       sizes: [8],
       trips: [1, 64],
-      setups: 300,
-      idle: 500,
-      strangers: 4_000,
+      setups: 150,
+      idle: 300,
+      strangers: 2_000,
       weighings: 1,
     }
   : {

@@ -133,7 +133,6 @@ describe("the kernel engine", () => {
     use(await dialFreely(entrance.port));
     await new Ear(use(await dialFreely(entrance.port))).hearsTheEnd();
     limits.strangers_max = 100;
-    // It is looked after them once a second.
     await until(async () => {
       const ear = new Ear(use(await dialFreely(entrance.port)));
       await sleep(50);

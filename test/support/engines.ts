@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import { Worker } from "node:worker_threads";
+import { destination, pino } from "pino";
 import { silent } from "../../src/core/log.ts";
 import { openMetrics } from "../../src/core/metrics.ts";
 import type { Listener } from "../../src/net/listen.ts";
@@ -20,12 +21,15 @@ export function startThread(workerData: unknown): Worker {
   return new Worker(built, { workerData, resourceLimits: THREAD_LIMITS });
 }
 
+/** Silent unless a thread dies, which no test expects that does not say so. */
+const loud = pino({ level: "error" }, destination({ dest: 2, sync: true }));
+
 /** Every engine keeps the same contract. */
 export const engines: Array<{ name: Engine["name"]; open: () => Promise<Engine> }> = [
   { name: "stream", open: async () => openStreamEngine() },
 ];
 if (process.platform === "linux") {
-  const open = () => openKernelEngine({ log: silent, start: startThread });
+  const open = () => openKernelEngine({ log: loud, start: startThread });
   engines.push({ name: "kernel", open });
 }
 

@@ -21,7 +21,8 @@ const STOP_MS = 5_000;
 /** A thread that lived so long was well: if it dies, another one is started at once. */
 const SETTLED_MS = 5_000;
 const EXHAUSTED_AGAIN_MS = 60_000;
-const LIMITS_AGAIN_MS = 1_000;
+/** How soon limits that were loaded again hold. */
+const LIMITS_AGAIN_MS = 100;
 
 /** What the thread makes lives long or not at all, so the default of 48 MiB for the young would only fill up. */
 export const THREAD_LIMITS = { maxYoungGenerationSizeMb: 4 };
@@ -79,6 +80,7 @@ class KernelEngine implements Engine {
   #ready: () => void = () => {};
   /** Has a thread ever worked here? Then it is worth while to start another. */
   #isReady = false;
+  #nextGate = 0;
   #exhausted_at = -Infinity;
 
   constructor(linux: Linux, start: (workerData: unknown) => Worker, log: Log) {
@@ -105,21 +107,21 @@ class KernelEngine implements Engine {
     { events }: { events: RelayEvents },
     admit: Admit,
   ): Promise<Listener> {
-    const free = Array.from({ length: GATES_MAX }, (_, i) => i).find((i) => !this.#gates.has(i));
-    if (free === undefined) throw new Fault("settings", `more than ${GATES_MAX} doors`);
+    if (this.#gates.size >= GATES_MAX) throw new Fault("overloaded", "too many doors are open");
+    const number = this.#nextGate++;
     const server = await bindServer(settings.bind, settings.setting);
     const { port } = server.address() as { port: number };
     const listener = takeListener(this.#linux, server);
     const limits = limitsOf(settings);
-    this.#gates.set(free, { door, settings, events, admit, listener, limits });
-    this.#openGate(free);
-    events.watchStrangers(door, () => this.#life.shared.strangers[free] ?? 0);
+    this.#gates.set(number, { door, settings, events, admit, listener, limits });
+    this.#openGate(number);
+    events.watchStrangers(door, () => this.#life.shared.strangers[number % GATES_MAX] ?? 0);
     return {
       port,
       [Symbol.asyncDispose]: async () => {
-        this.#gates.delete(free);
+        if (!this.#gates.delete(number)) return; // a number that is closed twice may be somebody else's
         this.#linux.close(listener);
-        this.#life.post(["close", free]);
+        this.#life.post(["close", number]);
       },
     };
   }

@@ -14,7 +14,7 @@ import {
   MSG_NOSIGNAL,
   NONBLOCK_CLOEXEC,
 } from "./linux.ts";
-import { CONNECTION } from "./messages.ts";
+import { CONNECTION, GATES_MAX } from "./messages.ts";
 import type { Polled, Reactor } from "./reactor.ts";
 import { type Keeper, LEAVING, Wire } from "./wire.ts";
 
@@ -234,6 +234,6 @@ export class Gate implements Keeper {
   }
 
   #tellHowMany(strangers: number): void {
-    this.#deps.reactor.shared.strangers[this.#number] = strangers;
+    this.#deps.reactor.shared.strangers[this.#number % GATES_MAX] = strangers;
   }
 }

@@ -49,7 +49,7 @@ export type Shared = {
   readonly bell: Int32Array;
   /** Bytes from either side and when some moved last (`performance.now()` of the main thread), for each circuit. */
   readonly circuits: Float64Array;
-  /** How many strangers are inside, for each gate. */
+  /** How many strangers are inside, for each gate by its number modulo `GATES_MAX`, as many as are open at once. */
   readonly strangers: Int32Array;
   /** `CONNECTION` or `OTHER` for every descriptor that the worker has to close, so that somebody can if it dies. */
   readonly owned: Uint8Array;

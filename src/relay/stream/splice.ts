@@ -1,6 +1,19 @@
-import type { Socket } from "node:net";
+import { Socket, type SocketConstructorOpts } from "node:net";
 import type { Ending, Outcome, Side } from "../leg.ts";
 import type { Splice } from "../splice.ts";
+
+const BUFFER_SIZE = 65_536;
+/** Who sends so much at once will go on. Others need no buffer of their own. */
+const MUCH = BUFFER_SIZE / 2;
+
+/** Where a socket of Node's keeps its `onread`. */
+const ONREAD = ["kBuffer", "kBufferCb"].map((name) => {
+  const callback = (): boolean => true;
+  const socket = new Socket({
+    onread: { buffer: Buffer.alloc(1), callback },
+  } as SocketConstructorOpts);
+  return Object.getOwnPropertySymbols(socket).find(({ description }) => description === name);
+});
 
 /**
  * The portable splice: Node's own sockets, one buffer a direction.
@@ -26,11 +39,23 @@ export function spliceStreams(sockets: Record<Side, Socket>, bytes_max = Infinit
   const flow = (from: Side, to: Side): Promise<void> => {
     const source = sockets[from];
     const target = sockets[to];
-    source.on("data", (chunk: Buffer) => {
-      bytes[from] += chunk.length;
+    const counts = (size: number): boolean => {
+      bytes[from] += size;
       moved_at = performance.now();
-      if (bytes.caller + bytes.callee > bytes_max) stop("limit", "us");
-      else if (!target.write(chunk)) source.pause();
+      if (bytes.caller + bytes.callee <= bytes_max) return true;
+      stop("limit", "us");
+      return false;
+    };
+    source.on("data", (chunk: Buffer) => {
+      if (!counts(chunk.length)) return;
+      if (!target.write(chunk)) source.pause();
+      if (chunk.length >= MUCH) {
+        readInto(source, (more) => {
+          if (!counts(more.length)) return false;
+          target.write(more, () => source.resume());
+          return target.writableLength === 0; // what is written by now leaves the buffer free
+        });
+      }
     });
     target.on("drain", () => source.resume());
     const end = (): void => {
@@ -71,6 +96,26 @@ export function spliceStreams(sockets: Record<Side, Socket>, bytes_max = Infinit
     },
     cut: (ending) => stop(ending, "us"),
   };
+}
+
+/**
+ * From now on reads into one buffer, which `take` brings on and of which it says whether it is free
+ * again; if not, reading goes on with `resume`. Otherwise every read would take 64 KiB of fresh memory,
+ * which costs more than to move the bytes. It is what the option `onread` does for a socket from its
+ * start; a Node that does it otherwise goes on reading as before.
+ */
+function readInto(socket: Socket, take: (bytes: Buffer) => boolean): void {
+  const { _handle: handle } = socket as unknown as {
+    _handle?: { useUserBuffer?(b: Buffer): void };
+  };
+  const [buffer, callback] = ONREAD;
+  if (!handle?.useUserBuffer || !buffer || !callback || Reflect.get(socket, buffer)) return;
+  const memory = Buffer.allocUnsafeSlow(BUFFER_SIZE);
+  handle.useUserBuffer(memory);
+  Object.assign(socket, {
+    [buffer]: memory,
+    [callback]: (size: number) => take(memory.subarray(0, size)),
+  });
 }
 
 /**

@@ -7,7 +7,7 @@ export type Door = (typeof DOORS)[number];
 
 /** A connection in the hands of an engine. Until it is spliced it is for its owner to hang up. */
 export interface Line {
-  /** Closes it. What is said last still goes out. */
+  /** Closes it, unless it was spliced or hung up already. What is said last still goes out. */
   hangUp(last?: Buffer): void;
 }
 

@@ -12,7 +12,7 @@ import type { Held } from "../support/relay-process.ts";
 import { Listening, recite } from "../support/speech.ts";
 import { MIB, NO_LIMIT } from "../support/splice-matrix.ts";
 import { until } from "../support/until.ts";
-import { dialFreely, Ear, openDescriptors } from "../support/wires.ts";
+import { dialFreely, Ear, openDescriptors, Wires } from "../support/wires.ts";
 
 type Told = { level: string; message: string } & Record<string, unknown>;
 
@@ -100,6 +100,35 @@ describe("the kernel engine", () => {
     expect(await anew.over).toMatchObject({ ending: "done" });
     for (const each of [caller, callee, waiting, late, again, other]) each.socket.destroy();
     stranger.destroy();
+    await until(
+      () => openDescriptors() === before,
+      () => `${before} descriptors are left (there are ${openDescriptors()})`,
+    );
+  });
+
+  it("takes over nothing while no thread lives, and starts one as soon as that can be done", async () => {
+    let refusals = 0;
+    const engine = await open((workerData) => {
+      if (threads.length === 1 && refusals++ < 2) throw new Error("no room for a thread");
+      return startThread(workerData);
+    });
+    const before = openDescriptors();
+    await threads[0]?.terminate();
+    await using wires = await Wires.open();
+    const { accepted, dialled } = await wires.connect();
+    const ear = new Ear(dialled);
+    const adopting = engine.adopt(accepted, new AbortController().signal);
+    await expect(adopting).rejects.toMatchObject({ fault: "unreachable" });
+    await ear.hearsTheEnd();
+    const door = await Entrance.open(engine);
+    await until(() => refusals === 3 && threads.length === 2, "a thread is started");
+    const { outside, leg } = await door.enter();
+    use(outside);
+    leg.line.hangUp();
+    await new Ear(outside).hearsTheEnd();
+    await door[Symbol.asyncDispose]();
+    outside.destroy();
+    await wires[Symbol.asyncDispose]();
     await until(
       () => openDescriptors() === before,
       () => `${before} descriptors are left (there are ${openDescriptors()})`,

@@ -238,6 +238,67 @@ describe.each(engines)("the $name splice", ({ name, open }) => {
     expect(listeners.caller.size).toBe(400);
   });
 
+  it("gives nobody the bytes of a circuit that reached its limit", async () => {
+    const bystander = await bench.circuit();
+    const limited = await bench.circuit({ bytes_max: 4 * MIB });
+    void recite(limited.outside.caller, 64 * MIB);
+    expect(await limited.spliced.over).toMatchObject({ ending: "limit", by: "us" });
+
+    await recite(bystander.outside.caller, 8 * MIB);
+    bystander.outside.caller.end();
+    expect(await bystander.listeners.callee.hearsTheEnd()).toBe("end");
+    expect(bystander.listeners.callee).toMatchObject({ size: 8 * MIB, wrong_at: undefined });
+  });
+
+  it("passes on nothing of a first word that is over the limit", async () => {
+    const { outside, lines } = await bench.arrivals(Buffer.alloc(500));
+    const listening = new Listening(outside.caller);
+    const { over } = bench.engine.splice(lines, { bytes_max: 100 });
+    expect(await over).toMatchObject({ ending: "limit", by: "us" });
+    expect(await listening.hearsTheEnd()).toBe("ECONNRESET");
+    expect(listening.size).toBe(0);
+  });
+
+  it("does not hang up what it has spliced, nor anything twice", async () => {
+    const { outside, lines } = await bench.arrivals();
+    const listening = new Listening(outside.callee);
+    const { over } = bench.engine.splice(lines, NO_LIMIT);
+    lines.caller.hangUp(Buffer.from("alert"));
+    const nobody = await bench.entrance.enter();
+    bench.use(nobody.outside);
+    nobody.leg.line.hangUp();
+    nobody.leg.line.hangUp(Buffer.from("alert"));
+    // What comes in now may have the number of one that is gone.
+    const late = await bench.arrivals();
+    nobody.leg.line.hangUp(Buffer.from("alert"));
+    const lateListening = new Listening(late.outside.callee);
+    const lateOver = bench.engine.splice(late.lines, NO_LIMIT).over;
+    for (const { caller, callee } of [outside, late.outside]) {
+      await recite(caller, 1_000);
+      caller.end();
+      callee.end();
+    }
+    for (const each of [listening, lateListening]) {
+      expect(await each.hearsTheEnd()).toBe("end");
+      expect(each).toMatchObject({ size: 1_000, wrong_at: undefined });
+    }
+    for (const each of [over, lateOver]) expect(await each).toMatchObject({ ending: "done" });
+  });
+
+  it("counts from nothing for each circuit", async () => {
+    const first = await bench.circuit();
+    await recite(first.outside.caller, 1_000);
+    first.outside.caller.end();
+    first.outside.callee.end();
+    await first.spliced.over;
+    const { lines } = await bench.arrivals();
+    const spliced = bench.engine.splice(lines, NO_LIMIT);
+    expect(spliced.bytes).toEqual({ caller: 0, callee: 0 });
+    expect(performance.now() - spliced.moved_at).toBeLessThan(5_000);
+    spliced.cut("shutdown");
+    await spliced.over;
+  });
+
   it("knows when bytes last moved", async () => {
     const { outside, listeners, spliced } = await bench.circuit();
     await recite(outside.callee, 1);

@@ -5,6 +5,7 @@ import {
   IPPROTO_TCP,
   type Linux,
   SO_KEEPALIVE,
+  SO_OOBINLINE,
   SOL_SOCKET,
   TCP_KEEPCNT,
   TCP_KEEPIDLE,
@@ -19,8 +20,14 @@ import {
 
 type Handle = { fd?: number; readStop?(): void; close(): void };
 
+type Option = readonly [level: number, option: number, value: number];
+
+/** Urgent bytes stay where they are among the others, and stop no reader. */
+const INLINE: Option = [SOL_SOCKET, SO_OOBINLINE, 1];
+
 /** After 30 s of silence the kernel asks whether anybody is still there: six times, every 5 s. */
-const OPTIONS: ReadonlyArray<[level: number, option: number, value: number]> = [
+const OPTIONS: readonly Option[] = [
+  INLINE,
   [IPPROTO_TCP, TCP_NODELAY, 1],
   [SOL_SOCKET, SO_KEEPALIVE, 1],
   [IPPROTO_TCP, TCP_KEEPIDLE, 30],
@@ -30,15 +37,13 @@ const OPTIONS: ReadonlyArray<[level: number, option: number, value: number]> = [
 
 /** Takes what a server listens on, and closes the server. What is accepted there inherits the options. */
 export function takeListener(linux: Linux, server: Server): number {
-  const descriptor = duplicate(linux, handleOf(server));
-  server.close();
-  const value = new Int32Array(1);
-  const value_at = linux.pin(value);
-  for (const [level, option, wanted] of OPTIONS) {
-    value[0] = wanted;
-    linux.setsockopt(descriptor, level, option, value_at, 4);
+  try {
+    const descriptor = duplicate(linux, handleOf(server));
+    for (const option of OPTIONS) set(linux, descriptor, option);
+    return descriptor;
+  } finally {
+    server.close();
   }
-  return descriptor;
 }
 
 /** Takes the connection of a socket that has sent all it had to, with what it has read and nobody has taken. */
@@ -53,6 +58,7 @@ export function takeConnection(
   const unread: Buffer[] = [];
   for (let more = socket.read(); more; more = socket.read()) unread.push(more);
   const descriptor = duplicate(linux, handle);
+  set(linux, descriptor, INLINE);
   // The connection stays, because it has a second descriptor now, and so nobody is told of an end.
   handle.close();
   Object.assign(socket, { _handle: null });
@@ -67,6 +73,11 @@ export function isPossible(server: Server): boolean {
 
 function handleOf(owner: Server | Socket): Handle | undefined {
   return (owner as unknown as { _handle?: Handle })._handle;
+}
+
+function set(linux: Linux, descriptor: number, [level, option, value]: Option): void {
+  const memory = new Int32Array([value]);
+  linux.setsockoptOf(descriptor, level, option, memory, 4);
 }
 
 function duplicate(linux: Linux, handle: Handle | undefined): number {

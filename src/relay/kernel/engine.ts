@@ -28,6 +28,7 @@ const LIMITS_AGAIN_MS = 100;
 export const THREAD_LIMITS = { maxYoungGenerationSizeMb: 4 };
 
 type OpenGate = {
+  readonly slot: number;
   readonly door: Greeted;
   readonly settings: DoorSettings;
   readonly events: RelayEvents;
@@ -107,15 +108,17 @@ class KernelEngine implements Engine {
     { events }: { events: RelayEvents },
     admit: Admit,
   ): Promise<Listener> {
-    if (this.#gates.size >= GATES_MAX) throw new Fault("overloaded", "too many doors are open");
+    const taken = new Set([...this.#gates.values()].map(({ slot }) => slot));
+    const slot = Array.from({ length: GATES_MAX }, (_, i) => i).find((i) => !taken.has(i));
+    if (slot === undefined) throw new Fault("overloaded", `${GATES_MAX} doors are open already`);
     const number = this.#nextGate++;
     const server = await bindServer(settings.bind, settings.setting);
     const { port } = server.address() as { port: number };
     const listener = takeListener(this.#linux, server);
     const limits = limitsOf(settings);
-    this.#gates.set(number, { door, settings, events, admit, listener, limits });
+    this.#gates.set(number, { slot, door, settings, events, admit, listener, limits });
     this.#openGate(number);
-    events.watchStrangers(door, () => this.#life.shared.strangers[number % GATES_MAX] ?? 0);
+    events.watchStrangers(door, () => this.#life.shared.strangers[slot] ?? 0);
     return {
       port,
       [Symbol.asyncDispose]: async () => {
@@ -129,7 +132,9 @@ class KernelEngine implements Engine {
   async adopt(socket: Socket, signal: AbortSignal): Promise<Line> {
     if (socket.writableLength > 0) {
       const sent = new Promise<void>((resolve, reject) => {
-        socket.write("", (error) => (error ? reject(error) : resolve()));
+        const gone = (cause: unknown) =>
+          new Fault("unreachable", "the connection broke", { cause });
+        socket.write("", (error) => (error ? reject(gone(error)) : resolve()));
       });
       await orAbort(sent, signal);
     }
@@ -153,7 +158,7 @@ class KernelEngine implements Engine {
   #live(): Life {
     const began_at = performance.now();
     const life = new Life(this.#linux, this.#start, (report) => this.#hear(life, report));
-    void life.over.then((reason) => this.#died(reason, began_at)).catch(() => {});
+    void life.over.then((reason) => this.#died(reason, began_at));
     return life;
   }
 
@@ -162,19 +167,27 @@ class KernelEngine implements Engine {
     const stop = this.#stop.signal;
     if (stop.aborted || !this.#isReady) return;
     this.#log.error({ err: reason }, "the splicing thread died, and its circuits with it");
-    if (performance.now() - began_at > SETTLED_MS) this.#backoff.hurry();
-    await this.#backoff.wait(stop);
-    this.#life = this.#live();
-    for (const number of this.#gates.keys()) this.#openGate(number);
+    if (performance.now() - began_at > SETTLED_MS) this.#backoff.reset();
+    while (this.#life.ended) {
+      await this.#backoff.wait(stop).catch(() => {});
+      if (stop.aborted) return;
+      try {
+        this.#life = this.#live();
+        for (const number of this.#gates.keys()) this.#openGate(number);
+      } catch (err) {
+        this.#log.error({ err }, "no other splicing thread can be started, trying again");
+      }
+    }
   }
 
   #openGate(number: number): void {
     const gate = this.#gates.get(number);
-    if (!gate) return;
-    const { shared } = this.#life;
+    if (!gate || this.#life.ended) return; // the next thread opens them all
+    const { slot, door, limits } = gate;
     const descriptor = this.#linux.fcntl(gate.listener, F_DUPFD_CLOEXEC, 3);
-    shared.owned[descriptor] = OTHER;
-    this.#life.post(["open", number, gate.door, descriptor, gate.limits]);
+    if (descriptor < 0) throw new Fault("overloaded", "no descriptors are left for this process");
+    this.#life.shared.owned[descriptor] = OTHER;
+    this.#life.post(["open", { number, slot, door, descriptor, limits }]);
   }
 
   #renewLimits(): void {

@@ -1,8 +1,9 @@
+import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../core/fault.ts";
 import { sourceOf } from "../../net/source.ts";
 import { Admission, type AdmissionLimits as Limits, refusalOf } from "../doors/admission.ts";
 import type { Greeting } from "../doors/greeting.ts";
-import { GREETINGS, type Greeted } from "../doors/greetings.ts";
+import { GREETINGS } from "../doors/greetings.ts";
 import type { Refusal } from "../events.ts";
 import {
   ADDRESS_SIZE,
@@ -14,7 +15,7 @@ import {
   MSG_NOSIGNAL,
   NONBLOCK_CLOEXEC,
 } from "./linux.ts";
-import { CONNECTION, GATES_MAX } from "./messages.ts";
+import { CONNECTION, type Opening } from "./messages.ts";
 import type { Polled, Reactor } from "./reactor.ts";
 import { type Keeper, LEAVING, Wire } from "./wire.ts";
 
@@ -56,6 +57,7 @@ type Deps = {
 export class Gate implements Keeper {
   readonly #listener: Polled;
   readonly #number: number;
+  readonly #slot: number;
   readonly #greeting: Greeting;
   readonly #limits: Limits;
   readonly #admission: Admission;
@@ -65,18 +67,24 @@ export class Gate implements Keeper {
   #looked_at = 0;
   #paused_until = 0;
 
-  constructor(number: number, door: Greeted, descriptor: number, limits: Limits, deps: Deps) {
+  constructor({ number, slot, door, descriptor, limits }: Opening, deps: Deps) {
     this.#number = number;
+    this.#slot = slot;
     this.#listener = { descriptor, onEvents: () => this.#accept() };
     this.#greeting = GREETINGS[door];
     this.#limits = { ...limits };
     this.#admission = new Admission(this.#limits);
     this.#deps = deps;
-    deps.reactor.poll(this.#listener, EPOLLIN);
+    if (!deps.reactor.poll(this.#listener, EPOLLIN)) throw new Error("a door cannot be watched");
   }
 
   limit(limits: Limits): void {
+    const { rate_limits } = this.#limits;
     Object.assign(this.#limits, limits);
+    // Whoever counts knows its limits by identity, and would count anew.
+    if (isDeepStrictEqual(limits.rate_limits, rate_limits)) {
+      Object.assign(this.#limits, { rate_limits });
+    }
   }
 
   /** In how many milliseconds there is something to do besides what events ask for. */
@@ -125,7 +133,8 @@ export class Gate implements Keeper {
         NONBLOCK_CLOEXEC,
       );
       if (descriptor >= 0) {
-        if (reactor.own(descriptor, CONNECTION)) this.#enter(descriptor);
+        reactor.own(descriptor, CONNECTION);
+        this.#enter(descriptor);
         continue;
       }
       const why = reactor.linux.errno();
@@ -160,7 +169,9 @@ export class Gate implements Keeper {
     this.#strangers.set(descriptor, stranger);
     this.#tellHowMany(this.#admission.inside);
     this.#hear(stranger);
-    if (this.#strangers.has(descriptor)) wire.poll(reactor);
+    if (this.#strangers.has(descriptor) && !wire.poll(reactor)) {
+      this.#turnAway(stranger, new Fault("overloaded", "no more connections can be watched"), true);
+    }
   }
 
   /** Reads what there is of the hello. */
@@ -234,6 +245,6 @@ export class Gate implements Keeper {
   }
 
   #tellHowMany(strangers: number): void {
-    this.#deps.reactor.shared.strangers[this.#number % GATES_MAX] = strangers;
+    this.#deps.reactor.shared.strangers[this.#slot] = strangers;
   }
 }

@@ -1,11 +1,14 @@
 import type { Worker } from "node:worker_threads";
+import { Fault } from "../../core/fault.ts";
 import type { Line, Side } from "../leg.ts";
 import type { Splice } from "../splice.ts";
 import { type Linux, NONBLOCK_CLOEXEC, SO_LINGER, SOL_SOCKET } from "./linux.ts";
 import {
   ASLEEP,
+  CIRCUIT_FIELDS,
   CONNECTION,
   type Command,
+  MOVED_AT,
   monotonic_ms,
   type Report,
   SENT,
@@ -17,6 +20,8 @@ import { KernelSplice } from "./splice.ts";
 class KernelLine implements Line {
   readonly life: Life;
   readonly descriptor: number;
+  /** It was hung up or spliced: then its number may be another connection's. */
+  given = false;
 
   constructor(life: Life, descriptor: number) {
     this.life = life;
@@ -24,6 +29,8 @@ class KernelLine implements Line {
   }
 
   hangUp(last?: Buffer): void {
+    if (this.given) return;
+    this.given = true;
     this.life.post(["hang up", this.descriptor, last?.toString("latin1") ?? ""]);
   }
 }
@@ -48,9 +55,15 @@ export class Life {
   constructor(linux: Linux, start: (data: unknown) => Worker, hear: (report: Report) => void) {
     this.#linux = linux;
     this.#bell = linux.eventfd(0, NONBLOCK_CLOEXEC);
+    if (this.#bell < 0) throw new Fault("overloaded", "no descriptors are left for this process");
     this.#ring = linux.pin(new BigUint64Array([1n]));
     const epoch_ms = monotonic_ms() - performance.now();
-    this.#worker = start({ shared: this.shared, bell: this.#bell, epoch_ms });
+    try {
+      this.#worker = start({ shared: this.shared, bell: this.#bell, epoch_ms });
+    } catch (reason) {
+      linux.close(this.#bell);
+      throw reason;
+    }
     this.#worker.unref();
     this.#worker.on("message", (reports: Report[]) => {
       for (const report of reports) {
@@ -82,8 +95,16 @@ export class Life {
     return new KernelLine(this, descriptor);
   }
 
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   /** Lends it a descriptor of ours for good, together with what was read from it already. */
   adopt(descriptor: number, unread: Buffer): Line {
+    if (this.#ended) {
+      this.#linux.close(descriptor);
+      throw new Fault("unreachable", "the splicing thread died, and another one is not there yet");
+    }
     this.shared.owned[descriptor] = CONNECTION;
     this.post(["adopt", descriptor, unread.toString("latin1")]);
     return this.line(descriptor);
@@ -97,7 +118,12 @@ export class Life {
       for (const line of [caller, callee]) line?.hangUp();
       splice.end("broken", "us"); // a thread that died took one of them along
     } else {
+      caller.given = callee.given = true;
       this.#splices.set(circuit, splice);
+      // Before anybody looks at them: they are those of the circuit that had this number.
+      const { circuits } = this.shared;
+      circuits.fill(0, circuit * CIRCUIT_FIELDS, (circuit + 1) * CIRCUIT_FIELDS);
+      circuits[circuit * CIRCUIT_FIELDS + MOVED_AT] = performance.now();
       this.post(["pair", circuit, caller.descriptor, callee.descriptor, bytes_max]);
     }
     return splice;
@@ -114,7 +140,7 @@ export class Life {
 
   #own(line: Line): KernelLine | undefined {
     if (!(line instanceof KernelLine)) throw new Error("a line of another engine");
-    return line.life === this ? line : undefined;
+    return line.life === this && !line.given ? line : undefined;
   }
 
   #send(): void {
@@ -135,11 +161,11 @@ export class Life {
   #bury(): void {
     this.#ended = true;
     this.#linux.close(this.#bell);
-    const linger = this.#linux.pin(new Int32Array([1, 0]));
+    const linger = new Int32Array([1, 0]);
     for (const [descriptor, owned] of this.shared.owned.entries()) {
       if (!owned) continue;
       if (owned === CONNECTION) {
-        this.#linux.setsockopt(descriptor, SOL_SOCKET, SO_LINGER, linger, 8);
+        this.#linux.setsockoptOf(descriptor, SOL_SOCKET, SO_LINGER, linger, 8);
       }
       this.#linux.close(descriptor);
     }

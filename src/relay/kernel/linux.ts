@@ -40,6 +40,14 @@ export async function loadLinux() {
       size: number,
       flags: number,
     ) => number,
+    /** `setsockopt` of a value that is not pinned. */
+    setsockoptOf: libc.func("int setsockopt(int, int, int, const void *, uint)") as unknown as (
+      descriptor: number,
+      level: number,
+      option: number,
+      value: Int32Array,
+      size: number,
+    ) => number,
     errno: (): number => koffi.errno(),
     /** How many descriptors this process may have; no number is as high. */
     descriptorLimit(): number {
@@ -83,6 +91,7 @@ export const SPLICE_F_MOVE_NONBLOCK = 3;
 
 export const SOL_SOCKET = 1;
 export const SO_KEEPALIVE = 9;
+export const SO_OOBINLINE = 10;
 export const SO_LINGER = 13;
 export const IPPROTO_TCP = 6;
 export const TCP_NODELAY = 1;

@@ -8,9 +8,18 @@ import type { Ending, Outcome } from "../leg.ts";
  * both sides; a circuit is a number that the main thread gives out. Messages carry lists of these.
  */
 
+/** A gate to be opened. Numbers are given out once; a slot is free again when its gate is closed. */
+export type Opening = {
+  readonly number: number;
+  readonly slot: number;
+  readonly door: Greeted;
+  readonly descriptor: number;
+  readonly limits: Limits;
+};
+
 /** From the main thread. With a descriptor the worker gets what it stands for, to close it in the end. */
 export type Command =
-  | ["open", gate: number, door: Greeted, descriptor: number, limits: Limits]
+  | ["open", Opening]
   | ["limit", gate: number, limits: Limits]
   | ["close", gate: number]
   | ["adopt", descriptor: number, unread: string]
@@ -49,7 +58,7 @@ export type Shared = {
   readonly bell: Int32Array;
   /** Bytes from either side and when some moved last (`performance.now()` of the main thread), for each circuit. */
   readonly circuits: Float64Array;
-  /** How many strangers are inside, for each gate by its number modulo `GATES_MAX`, as many as are open at once. */
+  /** How many strangers are inside, for each gate by its slot. */
   readonly strangers: Int32Array;
   /** `CONNECTION` or `OTHER` for every descriptor that the worker has to close, so that somebody can if it dies. */
   readonly owned: Uint8Array;

@@ -1,4 +1,4 @@
-import { F_SETPIPE_SZ, NONBLOCK_CLOEXEC } from "./linux.ts";
+import { F_SETPIPE_SZ, NONBLOCK_CLOEXEC, SPLICE_F_MOVE_NONBLOCK } from "./linux.ts";
 import type { Reactor } from "./reactor.ts";
 
 /** Bytes are put into one end and come out of the other. */
@@ -34,6 +34,17 @@ export class Pipes {
     else this.#close(pipe);
   }
 
+  /** Throws if the system does not splice for us, as some sandboxes do not. */
+  tryOut(): void {
+    const { linux } = this.#reactor;
+    const [one, other] = [this.#make(), this.#make()];
+    if (!one || !other) throw new Error("no descriptors are left for pipes");
+    linux.write(one.into, this.#ends_at, 1);
+    const moved = linux.splice(one.out, 0, other.into, 0, 1, SPLICE_F_MOVE_NONBLOCK);
+    if (moved !== 1) throw new Error(`splice fails with errno ${linux.errno()}`);
+    for (const pipe of [one, other]) this.#close(pipe);
+  }
+
   /** When nobody needs any. */
   closeSpare(): void {
     for (const pipe of this.#spare.splice(0)) this.#close(pipe);
@@ -43,8 +54,11 @@ export class Pipes {
     const { linux } = this.#reactor;
     if (linux.pipe2(this.#ends_at, NONBLOCK_CLOEXEC) < 0) return undefined;
     const [out = -1, into = -1] = this.#ends;
-    const fits = [out, into].map((end) => this.#reactor.own(end));
-    if (fits.includes(false)) return undefined;
+    for (const end of [out, into]) this.#reactor.own(end);
+    if (Math.max(out, into) >= this.#reactor.descriptors_max) {
+      this.#close({ into, out });
+      return undefined;
+    }
     linux.fcntl(into, F_SETPIPE_SZ, SIZE);
     return { out, into };
   }

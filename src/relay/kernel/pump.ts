@@ -46,6 +46,7 @@ export class Pump implements Keeper {
   constructor(reactor: Reactor) {
     this.#reactor = reactor;
     this.#pipes = new Pipes(reactor);
+    this.#pipes.tryOut();
     this.#copy_at = reactor.linux.pin(this.#copy);
     this.#linger_at = reactor.linux.pin(this.#linger);
   }
@@ -57,9 +58,6 @@ export class Pump implements Keeper {
 
   pair(circuit: number, wires: { caller: Wire; callee: Wire }, bytes_max: number): void {
     const { caller, callee } = wires;
-    const { circuits } = this.#reactor.shared;
-    circuits.fill(0, circuit * CIRCUIT_FIELDS, (circuit + 1) * CIRCUIT_FIELDS);
-    circuits[circuit * CIRCUIT_FIELDS + MOVED_AT] = this.#reactor.now;
     this.#open.set(circuit, caller);
     callee.side = "callee";
     for (const [wire, partner] of [
@@ -67,11 +65,13 @@ export class Pump implements Keeper {
       [callee, caller],
     ] as const) {
       Object.assign(wire, { keeper: this, partner, circuit, bytes_max });
-      this.#count(wire, wire.unsent?.length ?? 0);
-      wire.poll(this.#reactor);
+    }
+    for (const wire of [caller, callee]) {
+      if (this.#count(wire, wire.unsent?.length ?? 0) > bytes_max) this.#end(wire, "limit", "us");
+      else if (wire.partner && !wire.poll(this.#reactor)) this.#end(wire, "broken", "us");
     }
     this.#pump(caller);
-    if (callee.partner) this.#pump(callee);
+    this.#pump(callee);
   }
 
   /** Ends a circuit from our side, if it is not over yet. */
@@ -169,13 +169,13 @@ export class Pump implements Keeper {
       from.endedFirst = !to.ended;
       return true;
     }
+    if (pipe) from.piped = size;
     if (this.#count(from, size) > from.bytes_max) {
       this.#end(from, "limit", "us");
       return false;
     }
     this.#moved(from);
     if (pipe) {
-      from.piped = size;
       from.heat = size < SMALL ? from.heat - 1 : HEAT;
       return true;
     }

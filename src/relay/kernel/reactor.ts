@@ -74,6 +74,7 @@ export class Reactor {
     this.#port = port;
     this.#change_at = linux.pin(this.#change);
     this.#epoll = linux.epoll_create1(EPOLL_CLOEXEC);
+    if (this.#epoll < 0) throw new Error(`epoll_create1 fails with errno ${linux.errno()}`);
     this.own(this.#epoll);
     this.now = monotonic_ms() - epoch_ms;
     const limit = Math.min(linux.descriptorLimit(), DESCRIPTORS_MAX);
@@ -83,19 +84,16 @@ export class Reactor {
     this.poll({ descriptor: bell, onEvents: () => linux.read(bell, rung_at, 8) }, EPOLLIN);
   }
 
-  /** Takes a new descriptor into its books; false if there is no room for its number, and then it is closed. */
-  own(descriptor: number, kind = OTHER): boolean {
-    if (descriptor >= DESCRIPTORS_MAX) {
-      this.linux.close(descriptor);
-      return false;
-    }
+  /** Takes a new descriptor into its books. One that is as high as `descriptors_max` has to be closed again. */
+  own(descriptor: number, kind = OTHER): void {
     this.shared.owned[descriptor] = kind;
-    return true;
   }
 
-  poll(polled: Polled, events: number): void {
-    this.#polled[polled.descriptor] = polled;
-    this.#control(EPOLL_CTL_ADD, polled.descriptor, events);
+  /** False if the system cannot watch any more. */
+  poll(polled: Polled, events: number): boolean {
+    const watched = this.#control(EPOLL_CTL_ADD, polled.descriptor, events);
+    if (watched) this.#polled[polled.descriptor] = polled;
+    return watched;
   }
 
   /** Stops listening to a descriptor that stays open. */
@@ -124,6 +122,7 @@ export class Reactor {
     const events = Buffer.allocUnsafeSlow(EVENT_SIZE * EVENTS_MAX);
     const events_at = linux.pin(events);
     const view = new DataView(events.buffer, events.byteOffset, events.length);
+    this.#settle(); // what was tried out is closed before anybody hears that we are ready
     while (!this.#stopping) {
       Atomics.store(shared.bell, ASLEEP, 1);
       const busy = this.#reports.length > 0 || Atomics.load(shared.bell, SENT) !== this.#taken;
@@ -168,9 +167,9 @@ export class Reactor {
     this.#reports = [];
   }
 
-  #control(operation: number, descriptor: number, events: number): void {
+  #control(operation: number, descriptor: number, events: number): boolean {
     this.#change.writeUInt32LE(events >>> 0, 0);
     this.#change.writeInt32LE(descriptor, EVENT_DATA);
-    this.linux.epoll_ctl(this.#epoll, operation, descriptor, this.#change_at);
+    return this.linux.epoll_ctl(this.#epoll, operation, descriptor, this.#change_at) === 0;
   }
 }

@@ -48,10 +48,10 @@ export class Wire implements Polled {
     this.keeper = keeper;
   }
 
-  /** From now on its keeper hears of events. */
-  poll(reactor: Reactor): void {
-    if (!this.#polled) reactor.poll(this, EVERYTHING);
-    this.#polled = true;
+  /** From now on its keeper hears of events. False if the system cannot watch any more connections. */
+  poll(reactor: Reactor): boolean {
+    this.#polled ||= reactor.poll(this, EVERYTHING);
+    return this.#polled;
   }
 
   onEvents(events: number): void {

@@ -38,20 +38,26 @@ const deps = {
   },
 };
 
-function fetch(descriptor: number): Wire {
+/** Undefined if it does not wait (any more): one bad command must not cost all circuits. */
+function fetch(descriptor: number): Wire | undefined {
   const wire = waiting.get(descriptor);
-  if (!wire) throw new Error(`descriptor ${descriptor} is not waiting`);
   waiting.delete(descriptor);
   return wire;
 }
 
+function hangUp(wire: Wire | undefined, last = ""): void {
+  if (!wire) return;
+  const bytes = Buffer.from(last, "latin1");
+  const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  if (bytes.length > 0) linux.sendBytes(wire.descriptor, bytes, bytes.length, flags);
+  reactor.close(wire.descriptor);
+}
+
 function obey(command: Command): void {
   switch (command[0]) {
-    case "open": {
-      const [, number, door, descriptor, limits] = command;
-      gates.set(number, new Gate(number, door, descriptor, limits, deps));
+    case "open":
+      gates.set(command[1].number, new Gate(command[1], deps));
       break;
-    }
     case "limit":
       gates.get(command[1])?.limit(command[2]);
       break;
@@ -67,27 +73,27 @@ function obey(command: Command): void {
       break;
     }
     case "pair": {
-      const [, circuit, caller, callee, bytes_max] = command;
-      pump.pair(circuit, { caller: fetch(caller), callee: fetch(callee) }, bytes_max);
+      const [, circuit, first, second, bytes_max] = command;
+      const [caller, callee] = [fetch(first), fetch(second)];
+      if (caller && callee) pump.pair(circuit, { caller, callee }, bytes_max);
+      else {
+        for (const wire of [caller, callee]) hangUp(wire);
+        reactor.report(["over", circuit, "broken", "us"]);
+      }
       break;
     }
     case "cut":
       pump.cut(command[1], command[2]);
       break;
-    case "hang up": {
-      const [, descriptor, last] = command;
-      const bytes = Buffer.from(last, "latin1");
-      const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-      if (bytes.length > 0) linux.sendBytes(descriptor, bytes, bytes.length, flags);
-      reactor.close(fetch(descriptor).descriptor);
+    case "hang up":
+      hangUp(fetch(command[1]), command[2]);
       break;
-    }
     case "stop":
       reactor.stop();
   }
 }
 
-port.postMessage([["ready"]] satisfies Report[]);
+reactor.report(["ready"]);
 reactor.run({
   command: obey,
   due() {

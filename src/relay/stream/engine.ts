@@ -22,6 +22,6 @@ export function openStreamEngine(): Engine {
 }
 
 function socketOf(line: Line): Socket {
-  if (line instanceof SocketLine) return line.socket;
+  if (line instanceof SocketLine) return line.give();
   throw new Error("a line of another engine");
 }

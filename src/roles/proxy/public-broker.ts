@@ -70,6 +70,7 @@ export class PublicBroker {
       return leg.line.hangUp(alert("unrecognized_name"));
     }
     const { party: operator, domain: announced } = announcement;
+    let waiting = [leg];
     try {
       const request = nanoid(REQUEST_ID_SIZE);
       const pairing = pairs.expect({ caller: domain, callee: operator, request });
@@ -79,13 +80,14 @@ export class PublicBroker {
         const incoming = { domain: announced, token, endpoint };
         await this.#tell(`${operator}.incomingConnection`, incoming, { request, signal });
       } catch (reason) {
-        pairs.forget(pairing);
+        waiting = pairs.forget(pairing); // nobody, if somebody came although the operator refused
         throw reason;
       }
     } catch (reason) {
+      if (waiting.length === 0) return;
       const story = { caller: domain, callee: operator, reason: explain(reason) };
       events.turnedAway("sni", "unreachable", story);
-      leg.line.hangUp(alert("internal_error"));
+      for (const { line } of waiting) line.hangUp(alert("internal_error"));
     }
   }
 

@@ -8,6 +8,7 @@ import { openTls } from "../../net/live-tls.ts";
 import { acceptTls } from "../../net/tls.ts";
 import type { Circuits } from "../../relay/circuits.ts";
 import type { Engine } from "../../relay/engine.ts";
+import type { Line } from "../../relay/leg.ts";
 import type { RpcEvents } from "../../rpc/events.ts";
 import { openHttpForwarder } from "../../rpc/http-forwarder.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
@@ -62,6 +63,11 @@ function passThrough(
   address: string,
   { name, engine, circuits }: { name: string; engine: Engine; circuits: Circuits },
 ): Target {
+  const adopt = (socket: Socket, signal: AbortSignal): Promise<Line> =>
+    engine.adopt(socket, signal).catch((reason) => {
+      socket.destroy();
+      throw reason;
+    });
   return {
     async take(socket, { domain, request }) {
       using deadline = new Deadline(DIAL_MS, `dialling ${address}`);
@@ -71,9 +77,8 @@ function passThrough(
         inner.on("error", () => {}); // an error is followed by a close, which the splice sees
         const reached_at = performance.now();
         const door = "announced";
-        const { signal } = deadline;
-        const within = await engine.adopt(inner, signal);
-        const outer = await engine.adopt(socket, signal).catch((reason) => {
+        const within = await adopt(inner, deadline.signal);
+        const outer = await adopt(socket, deadline.signal).catch((reason) => {
           within.hangUp();
           throw reason;
         });

@@ -4,7 +4,7 @@
 
 SOURCES := $(shell find src proto -type f) package.json tsconfig.json
 SETTINGS ?= settings/dev
-ON_EVERY_MAJOR := test/unit test/contract test/threats test/interop/endpoints test/e2e/ping
+ON_EVERY_MAJOR := test/contract test/threats/http2 test/threats/doors test/interop/endpoints test/e2e/ping
 
 all: dist/.built
 

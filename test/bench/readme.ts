@@ -5,7 +5,7 @@ const END = "<!-- figures of make bench: end -->";
 
 /** What the README shows of a run: where and when, who took part, and a table and a chart for each measure. */
 export function section(results: Results, ours: string): string {
-  const { date, machine, rounds, contestants, measures } = results;
+  const { date, machine, rounds, contestants, measures, noisy } = results;
   const tables = measures.flatMap((measure) => [
     `### ${measure.title}`,
     `![${measure.title}](test/bench/results/${measure.key}.svg)`,
@@ -15,6 +15,7 @@ export function section(results: Results, ours: string): string {
     `${date}, ${machine}. Medians [least–most] of ${rounds} rounds in turns, all on loopback; "ours" is ${ours} divided by the row.`,
     contestants.map(({ name, what, version }) => `- ${name} (${version}): ${what}`).join("\n"),
     ...tables,
+    ...(noisy.length > 0 ? [`Too noisy to be told: ${noisy.join("; ")}.`] : []),
   ].join("\n\n");
 }
 

@@ -10,6 +10,8 @@ export type Results = {
   readonly rounds: number;
   readonly contestants: readonly { name: string; what: string; version: string }[];
   readonly measures: readonly MeasureResult[];
+  /** What was measured and is not among them, and why not. */
+  readonly noisy: readonly string[];
 };
 
 export type MeasureResult = {

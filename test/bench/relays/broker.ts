@@ -12,7 +12,7 @@ import { freePorts, Server } from "./server.ts";
 
 const PROXY = fileURLToPath(new URL("../../../dist/bin/proxy.js", import.meta.url));
 const NAME = "bench-proxy";
-const MOST = { idle: 8_000, setups: 3_000 };
+const MOST = { idle: 7_000, setups: 3_000 };
 /** What the settings leave room for: everything that is prepared is expected at once. */
 const ROOM = 20_000;
 /** How many calls prepare circuits at once. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type Contestant, type Place, type Relay, through } from "./relay.ts";
 import { freePorts, Server } from "./server.ts";
 
-const MOST = { idle: 8_000, setups: 3_000 };
+const MOST = { idle: 7_000, setups: 3_000 };
 const MIB = 1_048_576;
 
 /** No relay at all: what the load costs by itself. */

@@ -5,6 +5,12 @@ import { parseEndpoint } from "../wire/endpoint.ts";
 import { type RateLimit, RateLimiter } from "./rate-limit.ts";
 import { Holdings, sourceOf } from "./source.ts";
 
+/**
+ * How many may have come and not been accepted yet, as far as the system allows it (`somaxconn`). Past
+ * that a comer is not refused but tries again after 1, 3 and 7 s.
+ */
+const BACKLOG = 4_096;
+
 /** How long a silent TCP connection may stay before the kernel asks whether anybody is still there. */
 const KEEPALIVE_MS = 30_000;
 
@@ -79,7 +85,7 @@ export async function bindServer(bind: string, setting: string): Promise<Server>
 
 /** Starts listening, or throws a fault that says who wanted which address and why it cannot be had. */
 async function bound(server: Server, bind: string, setting: string): Promise<void> {
-  server.listen(bindOptions(bind));
+  server.listen({ ...bindOptions(bind), backlog: BACKLOG });
   try {
     await once(server, "listening");
   } catch (cause) {

@@ -85,7 +85,7 @@ export function jsonFlag(): Option {
 /** A settings schema and the environment variable that names the folders to read. */
 type Source<S extends z.ZodType> = { schema: S; variable: string };
 
-type RoleDeps = { log: Log; metrics: Metrics; mayDrain: Lifetime["mayDrain"] };
+export type RoleDeps = { log: Log; metrics: Metrics; mayDrain: Lifetime["mayDrain"] };
 
 /**
  * Runs a server: reads its settings, opens its log, and keeps it until it is asked to leave. At SIGHUP
@@ -96,10 +96,9 @@ export async function serve<S extends z.ZodType>(
   { schema, variable }: Source<S>,
   role: (settings: z.output<S>, deps: RoleDeps, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
-  const { level, format } = command.optsWithGlobals<LogFlags>();
   await run(async (signal, { mayDrain, onHangup }) => {
     const open = await openSettings(schema, variable);
-    const log = openLog({ service: rootName(command), level, format });
+    const log = logOf(command);
     for (const warning of open.warnings) log.warn(warning);
     let renewing = Promise.resolve();
     onHangup(() => {
@@ -107,6 +106,21 @@ export async function serve<S extends z.ZodType>(
     });
     await role(open.settings, { log, metrics: openMetrics(), mayDrain }, signal);
   });
+}
+
+/** Runs a server whose flags say everything, so that it reads no settings. */
+export async function serveAsTold(
+  command: Command,
+  role: (deps: RoleDeps, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  await run(async (signal, { mayDrain }) => {
+    await role({ log: logOf(command), metrics: openMetrics(), mayDrain }, signal);
+  });
+}
+
+function logOf(command: Command): Log {
+  const { level, format } = command.optsWithGlobals<LogFlags>();
+  return openLog({ service: rootName(command), level, format });
 }
 
 async function renew(open: OpenSettings<unknown>, log: Log): Promise<void> {

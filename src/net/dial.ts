@@ -4,6 +4,7 @@ import { BlockList, connect, isIP, type Socket } from "node:net";
 import { orAbort } from "../core/deadline.ts";
 import { Fault } from "../core/fault.ts";
 import { type Endpoint, formatEndpoint, parseEndpoint } from "../wire/endpoint.ts";
+import { unmapped } from "./source.ts";
 
 /**
  * Addresses that no peer of ours can have, so that an endpoint which names one is a mistake or an
@@ -35,10 +36,6 @@ export async function resolveEndpoint(text: string): Promise<Endpoint> {
     throw new Fault("forbidden", `${text} is an address that is never dialled`);
   }
   return { host: address, port };
-}
-
-function unmapped(address: string): string {
-  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
 }
 
 /** Connects by TCP. The socket is half-open capable and the caller's to close. */

@@ -7,14 +7,18 @@ import type { Duplex } from "node:stream";
  */
 export function sourceOf(address: string | undefined): string {
   if (!address) return "unknown";
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped) return mapped;
-  if (!isIPv6(address)) return address;
-  const [head = "", tail = ""] = address.replace(/%.*$/, "").split("::");
+  const plain = unmapped(address);
+  if (!isIPv6(plain)) return plain;
+  const [head = "", tail = ""] = plain.replace(/%.*$/, "").split("::");
   const groups = head ? head.split(":") : [];
   const after = tail ? tail.split(":") : [];
   while (groups.length + after.length < 8) groups.push("0");
   return `${[...groups, ...after].slice(0, 4).join(":")}::/64`;
+}
+
+/** The IPv4 address in an IPv6 one that only wraps it, as sockets for both tell it; any other as it is. */
+export function unmapped(address: string): string {
+  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
 }
 
 /** What tells a connection from all others, and is the same for TLS and HTTP/2 above it. */

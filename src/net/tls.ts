@@ -105,6 +105,15 @@ export function remember(socket: TLSSocket): TLSSocket {
   return socket;
 }
 
+/** A TLS socket cannot be reset, but the connection below it can. */
+export function resettable(secure: TLSSocket, below: Socket): TLSSocket {
+  secure.resetAndDestroy = () => {
+    below.resetAndDestroy();
+    return secure.destroy();
+  };
+  return secure;
+}
+
 type TlsAcceptor = AsyncDisposable & {
   /** Takes over a socket, whoever dialled it, and plays the server's part in a handshake on it. */
   accept(socket: Duplex): void;

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { nanoid } from "nanoid";
 import type { Engine } from "./engine.ts";
 import type { Limit, RelayEvents } from "./events.ts";
-import type { Meeting } from "./leg.ts";
+import type { Meeting, Outcome } from "./leg.ts";
 import type { Splice } from "./splice.ts";
 
 export type CircuitSettings = {
@@ -45,8 +45,8 @@ export class Circuits implements AsyncDisposable {
     return this.#open.size;
   }
 
-  /** Splices two legs that met and owns their lines from here on. */
-  add(meeting: Meeting): void {
+  /** Splices two legs that met and owns their lines from here on. Resolves once it is over. */
+  add(meeting: Meeting): Promise<Outcome> {
     const { caller, callee } = meeting.legs;
     const { circuits_max, circuit_bytes_max: bytes_max } = this.#settings;
     const lines = { caller: caller.line, callee: callee.line };
@@ -63,9 +63,10 @@ export class Circuits implements AsyncDisposable {
     this.#open.add(circuit);
     if (this.#open.size > circuits_max) cutFor("circuits", circuit);
     else this.#events.circuitOpened(story);
-    void splice.over.then((outcome) => {
+    return splice.over.then((outcome) => {
       this.#open.delete(circuit);
       this.#events.circuitEnded(story, outcome, circuit.limit);
+      return outcome;
     });
   }
 

@@ -40,7 +40,13 @@ export type Refusal =
   /** Asked for nothing, for what nobody expects or announced, or for somebody who cannot be had now. */
   | "nameless"
   | "unknown"
-  | "unreachable";
+  | "unreachable"
+  /** Showed nothing that lets it in; as many wait already as may. */
+  | "forbidden"
+  | "full";
+
+/** What there is in a pool: connections that wait for a client, clients that wait for one, and pairs. */
+type PoolCount = { readonly offers: number; readonly demands: number; readonly matches: number };
 
 /** What happens at doors and to circuits: counted with few labels, logged with many fields. Never throws. */
 export class RelayEvents {
@@ -53,6 +59,7 @@ export class RelayEvents {
   readonly #waited: Histogram<"door">;
   readonly #lonely: Counter;
   readonly #strangers = new Map<Door, () => number>();
+  readonly #pools = new Map<string, () => PoolCount>();
   readonly #hello: Histogram<"door">;
   readonly #turnedAway: Counter<"door" | "why">;
 
@@ -106,6 +113,12 @@ export class RelayEvents {
   watchPairs(pairs: { readonly pending: number }): void {
     const help = "Pairs of tokens that wait for somebody to show them";
     watch(this.#metrics, "eps_broker_rendezvous_pending", help, () => pairs.pending);
+  }
+
+  /** Lets it be seen what there is in a pool. Its name comes from our settings. */
+  watchPool(name: string, count: () => PoolCount): void {
+    if (this.#pools.size === 0) watchPools(this.#metrics, this.#pools);
+    this.#pools.set(name, count);
   }
 
   /** Lets the number of those be seen who are inside a door and have not said yet what they want. */
@@ -210,4 +223,19 @@ export class RelayEvents {
       },
     });
   }
+}
+
+function watchPools(metrics: Metrics, pools: ReadonlyMap<string, () => PoolCount>): void {
+  new Gauge({
+    name: "eps_broker_pool",
+    help: "What there is in a pool: connections that wait for a client, clients that wait for one, pairs",
+    labelNames: ["pool", "what"],
+    registers: [metrics],
+    collect() {
+      this.reset();
+      for (const [pool, count] of pools) {
+        for (const [what, number] of Object.entries(count())) this.set({ pool, what }, number);
+      }
+    },
+  });
 }

@@ -1,8 +1,9 @@
 /**
- * Where a circuit began: two that showed tokens, a TLS client that named a server, or, at a private
- * proxy, a connection that it dialled itself for one it was told about.
+ * Where a circuit began: two that showed tokens, a TLS client that named a server, a client that was
+ * given a connection of a pool, or, at a private proxy, a connection that it dialled itself for one it
+ * was told about.
  */
-export const DOORS = ["token", "sni", "announced"] as const;
+export const DOORS = ["token", "sni", "announced", "pool"] as const;
 export type Door = (typeof DOORS)[number];
 
 /** A connection in the hands of an engine. Until it is spliced it is for its owner to hang up. */
@@ -21,8 +22,11 @@ export type Leg = {
 
 export type Side = "caller" | "callee";
 
-/** Whose the legs are (operators, or the name that a client asked for), and the request they serve. */
-export type Names = Record<Side, string> & { readonly request: string };
+/**
+ * Whose the legs are (operators, the name that a client asked for, or a client's address and its pool),
+ * and the request they serve. In a pool agents know it as a session.
+ */
+export type Names = Record<Side, string> & { readonly request: string; readonly session?: number };
 
 /** Two legs that met, and what is known about whom they belong to. */
 export type Meeting = {

@@ -31,7 +31,7 @@ const settings = {
 let waiting: Leg | undefined;
 const names = { caller: "hd-1", callee: "hd-2", request: "r1" };
 const door = await engine.openDoor("token", settings, { events }, (_, leg) => {
-  if (waiting) circuits.add({ names, legs: { caller: waiting, callee: leg } });
+  if (waiting) void circuits.add({ names, legs: { caller: waiting, callee: leg } });
   waiting = waiting ? undefined : leg;
 });
 

@@ -1,10 +1,11 @@
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { Fault } from "../../core/fault.ts";
+import type { AgentFlags } from "../../roles/proxy/agent.ts";
 import { checkProxies } from "../../roles/proxy/check.ts";
 import { runPrivateProxy } from "../../roles/proxy/private.ts";
 import { runPublicProxy } from "../../roles/proxy/public.ts";
-import { ProxySettings } from "../../roles/proxy/settings.ts";
-import { addCheck, program, serve, show } from "../program.ts";
+import { type PoolSettings, PRESETS, ProxySettings } from "../../roles/proxy/settings.ts";
+import { addCheck, program, type RoleDeps, serve, serveAsTold, show } from "../program.ts";
 
 const source = { schema: ProxySettings, variable: "PROXY_SETTINGS" };
 
@@ -19,7 +20,7 @@ export function proxyProgram(): Command {
     ],
   );
   const run = proxy.command("run").description("run a proxy until SIGINT or SIGTERM");
-  show(run, ["proxy run public", "proxy run private"]);
+  show(run, ["proxy run public", "proxy run private", "proxy run pool --preset relayserver"]);
   const publicly = run
     .command("public")
     .description("the proxy that everybody can dial")
@@ -45,6 +46,89 @@ export function proxyProgram(): Command {
       }),
     );
   show(privately, ["PROXY_SETTINGS=settings/dev/roles/private-proxy-1 proxy run private"]);
+  addPool(run);
+  addAgent(run);
   addCheck(proxy, source, { looked: "settings, certificates and the store", check: checkProxies });
   return proxy;
+}
+
+function addPool(run: Command): void {
+  const pool = run
+    .command("pool")
+    .description("a relay at which servers keep connections waiting, and each client is given one")
+    .addOption(
+      new Option(
+        "--preset <name>",
+        "no settings: RelayServer on ports 8000 (agents), 8001 (announcements) and 8002 (clients)",
+      ).choices(Object.keys(PRESETS)),
+    )
+    .action(async ({ preset }: { preset?: keyof typeof PRESETS }, command) => {
+      const { runPools } = await import("../../roles/proxy/pools.ts");
+      const runAll = (
+        pools: readonly PoolSettings[],
+        deps: RoleDeps & { status?: ProxySettings["metrics"] },
+        signal: AbortSignal,
+      ) => {
+        deps.mayDrain(() => Math.max(...pools.map((each) => each.limits.drain_timeout)) * 1_000);
+        return runPools(pools, deps, signal);
+      };
+      if (preset) {
+        const pools = PRESETS[preset]();
+        return await serveAsTold(command, (deps, signal) => runAll(pools, deps, signal));
+      }
+      await serve(command, source, async ({ pools, metrics: status }, deps, signal) => {
+        if (pools.length === 0) {
+          const message = 'the settings have no section "pools"; try --preset relayserver';
+          throw new Fault("settings", message);
+        }
+        await runAll(pools, { ...deps, status }, signal);
+      });
+    });
+  show(pool, [
+    "proxy run pool --preset relayserver",
+    "PROXY_SETTINGS=pools.yml proxy run pool",
+    "proxy run agent --relay relay.example.org --forward 127.0.0.1:22   # beside the server",
+  ]);
+}
+
+function addAgent(run: Command): void {
+  const agent = run
+    .command("agent")
+    .description("keep connections waiting at a pool, and bring its clients to a server near here")
+    .requiredOption(
+      "--relay <host[:port[,port]]>",
+      "where connections wait (8000) and announcements are made (one above)",
+    )
+    .option("--forward <host:port>", "the server that clients get")
+    .option("--echo", "clients get back what they say", false)
+    .option("--service <name>", "the pool, where the relay should make sure of it")
+    .option("--size <number>", "connections that wait or are in use", connections, 10)
+    .option("--min <number>", "this many at least, by default as --size", connections)
+    .option("--max <number>", "this many at most, by default as --size and --spare", connections)
+    .option("--spare <number>", "this many more than are in use, so that they grow", connections, 0)
+    .option("--token-file <file>", `what lets this agent in; or the variable ${TOKEN_VARIABLE}`)
+    .option("--ca <file>", "dial by TLS, and believe this authority")
+    .option("--cert <file>", "with --ca: our certificate")
+    .option("--key <file>", "with --ca: its key")
+    .option("--server-name <name>", "with --ca: what the relay must prove to be, if not its host")
+    .action(async (flags: AgentFlags, command) => {
+      const { runAgent } = await import("../../roles/proxy/agent.ts");
+      const token = process.env[TOKEN_VARIABLE];
+      await serveAsTold(command, (deps, signal) => runAgent(flags, { ...deps, token }, signal));
+    });
+  show(agent, [
+    "proxy run agent --relay relay.example.org --forward 127.0.0.1:22",
+    "proxy run agent --relay relay.example.org:8000 --forward localhost:8080 --min 2 --max 50 --spare 2",
+    `${TOKEN_VARIABLE}="$(cat token)" proxy run agent --relay localhost --echo`,
+    "proxy run agent --relay localhost --echo --ca root.crt --cert agent.crt --key agent.key",
+  ]);
+}
+
+const TOKEN_VARIABLE = "PROXY_TOKEN";
+const CONNECTIONS_MAX = 10_000;
+
+function connections(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value <= CONNECTIONS_MAX) return value;
+  throw new InvalidArgumentError(`expected a whole number from 0 to ${CONNECTIONS_MAX}`);
 }

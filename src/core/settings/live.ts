@@ -101,10 +101,10 @@ function isMap(value: unknown): value is Values {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The types of the items of a list such as `channels`, whose items are told apart by them. */
+/** What tells the items of a list such as `channels` or `pools` apart: their types, or their names. */
 function typesOf(value: unknown): string[] | undefined {
   if (!Array.isArray(value)) return undefined;
-  const types = value.map((item) => (isMap(item) ? item["type"] : undefined));
+  const types = value.map((item) => (isMap(item) ? (item["type"] ?? item["name"]) : undefined));
   return types.every((type) => typeof type === "string") ? types : undefined;
 }
 

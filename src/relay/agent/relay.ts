@@ -3,13 +3,14 @@ import { Backoff, Deadline } from "../../core/deadline.ts";
 import { explain, Fault } from "../../core/fault.ts";
 import { dial } from "../../net/dial.ts";
 import { readHello } from "../../net/read-hello.ts";
-import { connectTls, type TlsMaterial } from "../../net/tls.ts";
+import { connectTls, resettable, type TlsMaterial } from "../../net/tls.ts";
 import {
   decodeAnnouncement,
   decodeHelloResponse,
   encodeHello,
   RelayMessages,
 } from "../../wire/relayserver.ts";
+import { readMessage } from "../read-message.ts";
 
 const DIAL_MS = 10_000;
 const HELLO_MS = 10_000;
@@ -49,12 +50,7 @@ export async function dialRelay(
   if (!tls) return socket;
   const secure = await connectTls(socket, tls.material, { ...tls, alpn: [] }, deadline.signal);
   secure.on("error", () => {});
-  // A TLS socket cannot be reset, but the connection below it can.
-  secure.resetAndDestroy = () => {
-    socket.resetAndDestroy();
-    return secure.destroy();
-  };
-  return secure;
+  return resettable(secure, socket);
 }
 
 /** Says the hello; the session that the relay answers. What came behind the answer stays in the socket. */
@@ -65,20 +61,7 @@ export async function sayHello(
 ): Promise<number> {
   using deadline = new Deadline(HELLO_MS, "the relay's answer to a hello", signal);
   socket.write(encodeHello(hello));
-  const messages = new RelayMessages();
-  const answer = readHello(
-    socket,
-    () => {
-      const chunk = socket.read() as Buffer | null;
-      if (chunk) messages.add(chunk);
-      const message = messages.take();
-      if (!message) return undefined;
-      const rest = messages.rest();
-      if (rest.length > 0) socket.unshift(rest); // at once, or an end behind it would be told first
-      return message;
-    },
-    deadline.signal,
-  );
+  const answer = readMessage(socket, deadline.signal);
   try {
     return decodeHelloResponse(await answer).session;
   } catch (cause) {

@@ -3,7 +3,7 @@ import type { Greeting } from "./greeting.ts";
 import { SNI } from "./sni.ts";
 import { TOKEN } from "./token.ts";
 
-/** Doors where strangers come in by themselves. */
-export type Greeted = Exclude<Door, "announced">;
+/** Doors where strangers come in by themselves and one message says it all. */
+export type Greeted = Exclude<Door, "announced" | "pool">;
 
 export const GREETINGS: Record<Greeted, Greeting> = { token: TOKEN, sni: SNI };

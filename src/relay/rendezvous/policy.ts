@@ -2,7 +2,8 @@
  * Ways to choose among offers that wait: the oldest (`fifo`); one of the owner that has fewest in use,
  * and of those the one that was used least; or one of the owner that this key had before (`sticky`).
  */
-export type Policy = "fifo" | "least-used" | "sticky";
+export const POLICIES = ["fifo", "least-used", "sticky"] as const;
+export type Policy = (typeof POLICIES)[number];
 
 /** What a pool knows of one owner. */
 export type Group<Offer> = {

@@ -3,7 +3,7 @@ import { Holdings } from "../../net/source.ts";
 import { choose, type Group, type Policy, remember } from "./policy.ts";
 
 /** All of these are read when they are needed, so that they may change. */
-type PoolSettings = {
+export type PoolSettings = {
   /** How an offer is chosen; where one policy has no answer the next is asked, and at last `fifo`. */
   policies: readonly Policy[];
   /** How many demands may wait for an offer (0 refuses them at once, as RelayServer does), and how long. */
@@ -21,7 +21,7 @@ type PoolSettings = {
   rest_ms: number;
 };
 
-type PoolsSettings = {
+export type PoolsSettings = {
   /** The pool of this name; throws if there may be none, but never for one that is in use. */
   pool(name: string): PoolSettings;
   /** In all pools together. */
@@ -35,7 +35,7 @@ type Offer<Leg> = {
   readonly leg: Leg;
 };
 
-type Demand<Leg> = {
+export type Demand<Leg> = {
   readonly pool: string;
   readonly source: string;
   readonly leg: Leg;
@@ -43,7 +43,7 @@ type Demand<Leg> = {
   readonly key: string;
 };
 
-type Match<Leg> = { readonly offer: Offer<Leg>; readonly demand: Demand<Leg> };
+export type Match<Leg> = { readonly offer: Offer<Leg>; readonly demand: Demand<Leg> };
 type PoolEvents<Leg, Ear> = {
   /** `ears` belong to the owner of the offer and want to hear of it. */
   met(match: Match<Leg>, ears: readonly Ear[]): void;

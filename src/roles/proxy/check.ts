@@ -7,16 +7,17 @@ import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import type { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { checkStore } from "../../store/check.ts";
 import type { DatastoreSettings } from "../../store/settings.ts";
-import type { ProxySettings } from "./settings.ts";
+import { isOpen, readTokens } from "./pools.ts";
+import type { PoolSettings, ProxySettings } from "./settings.ts";
 
 const { ok, note, problem } = findingsOf("reachability");
 const ANSWER_MS = 5_000;
 
 /** Everything that the proxies of these settings need to work. Starts and changes nothing. */
 export async function* checkProxies(settings: ProxySettings, signal: AbortSignal): Findings {
-  if (!settings.public && !settings.private) {
+  if (!settings.public && !settings.private && settings.pools.length === 0) {
     yield findingsOf("settings").problem(
-      "there is neither a section public nor a section private",
+      "there is neither a section public nor a section private, and there are no pools",
       "Add the section of the proxy that shall run.",
     );
   }
@@ -35,6 +36,30 @@ export async function* checkProxies(settings: ProxySettings, signal: AbortSignal
     }
     if (!jsonrpc_client) yield await checkDoor(address, "the internal server", signal);
   }
+  for (const pool of settings.pools) yield* checkPool(pool, signal);
+}
+
+/** The doors of a pool, its certificates and its tokens. */
+async function* checkPool(pool: PoolSettings, signal: AbortSignal): Findings {
+  const where = `pools: ${pool.name}`;
+  if (pool.tls) yield* checkTls({ tls: pool.tls, where, plays: "server" });
+  const settings = findingsOf("settings");
+  try {
+    const { length } = await readTokens(pool);
+    if (length > 0) yield settings.ok(`${where}: ${length} tokens let agents in`);
+  } catch (reason) {
+    yield settings.problem(explain(reason), "Write a token into the file, one a line.");
+  }
+  if (isOpen(pool)) {
+    yield settings.note(
+      `${where}: whoever can dial its data port may serve it`,
+      "Add tokens, or tls, unless only agents of yours can dial it.",
+    );
+  }
+  const { data_bind_address, command_bind_address, client_bind_address } = pool;
+  yield await checkDoor(data_bind_address, `${where}: data_bind_address`, signal);
+  yield await checkDoor(command_bind_address, `${where}: command_bind_address`, signal);
+  yield await checkDoor(client_bind_address, `${where}: client_bind_address`, signal);
 }
 
 type Common = {

@@ -1,12 +1,13 @@
 import type { DoorSettings } from "../../relay/doors/admission.ts";
-import type { PublicProxySettings } from "./settings.ts";
+import type { PoolSettings as PoolTerms } from "../../relay/rendezvous/pool.ts";
+import type { PoolSettings, PublicProxySettings } from "./settings.ts";
 
 /*
- * What a public proxy takes on, in the terms of the parts that keep to it. All of it is read from the
+ * What a public proxy or a pool takes on, in the terms of the parts that keep to it. All of it is read from the
  * settings whenever it is asked for, because settings may be loaded again while the proxy runs.
  */
 
-export function circuitLimits(settings: PublicProxySettings) {
+export function circuitLimits(settings: PublicProxySettings | PoolSettings) {
   return {
     get circuits_max() {
       return settings.limits.circuits_max;
@@ -41,7 +42,7 @@ export function pairLimits(settings: PublicProxySettings) {
 }
 
 export function door(
-  settings: PublicProxySettings,
+  settings: PublicProxySettings | PoolSettings,
   { bind, setting }: { bind: string; setting: string },
 ): DoorSettings {
   return {
@@ -58,6 +59,38 @@ export function door(
     },
     get strangers_per_source_max() {
       return settings.limits.strangers_per_source_max;
+    },
+  };
+}
+
+export function poolTerms(settings: PoolSettings): PoolTerms {
+  return {
+    get policies() {
+      return settings.policies;
+    },
+    get queue_max() {
+      return settings.queue_max;
+    },
+    get patience_ms() {
+      return settings.queue_timeout * 1_000;
+    },
+    get queue_per_source_max() {
+      return settings.queue_per_source_max;
+    },
+    get offers_max() {
+      return settings.limits.offers_max;
+    },
+    get offers_per_owner_max() {
+      return settings.limits.offers_per_agent_max;
+    },
+    get needs_listener() {
+      return settings.needs_listener;
+    },
+    get failures_max() {
+      return settings.failures_max;
+    },
+    get rest_ms() {
+      return settings.rest * 1_000;
     },
   };
 }

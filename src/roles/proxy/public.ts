@@ -36,7 +36,7 @@ export async function runPublicProxy(
   const engine = scope.use(await openEngine(settings.splice, { log }));
   const circuits = scope.use(new Circuits(circuitLimits(settings), { engine, events }));
   const pairs = new Pairs<Leg>(pairLimits(settings), {
-    met: ({ names }, legs) => circuits.add({ names, legs }),
+    met: ({ names }, legs) => void circuits.add({ names, legs }),
     lonely: ({ names }, waiting) => {
       events.lonely(names);
       for (const { line } of waiting) line.hangUp();

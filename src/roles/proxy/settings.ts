@@ -5,12 +5,14 @@ import {
   defaultTo,
   endpoint,
   optional,
+  rule,
   seconds,
   text,
   wholeNumber,
 } from "../../core/settings/shapes.ts";
 import { TcpRateLimits, TlsSettings } from "../../net/settings.ts";
 import { ENGINES } from "../../relay/engine.ts";
+import { POLICIES } from "../../relay/rendezvous/policy.ts";
 import { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { DatastoreSettings } from "../../store/settings.ts";
 
@@ -20,13 +22,10 @@ const SpliceChoice = defaultTo("auto", z.enum(ENGINES));
 const COUNT_MAX = 1_000_000;
 const WAIT_MAX_S = 3_000;
 
-/** How much a public proxy takes on. Ours; the original knows no limits. */
-const ProxyLimits = z.strictObject({
+/** What everybody who relays limits. Ours; the originals know no limits. */
+const RelayLimits = {
   /** Relayed byte paths open at once. */
   circuits_max: defaultTo(10_000, wholeNumber(1, COUNT_MAX)),
-  /** Pairs of tokens that wait for somebody to show them, in all and for one caller. */
-  pending_max: defaultTo(10_000, wholeNumber(1, COUNT_MAX)),
-  pending_per_caller_max: defaultTo(1_000, wholeNumber(1, COUNT_MAX)),
   /** Connections that have not said yet what they want, in all and from one source. */
   strangers_max: defaultTo(4_096, wholeNumber(1, COUNT_MAX)),
   strangers_per_source_max: defaultTo(256, wholeNumber(1, COUNT_MAX)),
@@ -38,6 +37,22 @@ const ProxyLimits = z.strictObject({
   circuit_duration_max: defaultTo(0, seconds(0, 365 * 24 * 3_600)),
   /** How long open circuits may go on when the proxy is asked to leave. */
   drain_timeout: defaultTo(5, seconds(0, 3_600)),
+};
+
+/** How much a public proxy takes on. */
+const ProxyLimits = z.strictObject({
+  ...RelayLimits,
+  /** Pairs of tokens that wait for somebody to show them, in all and for one caller. */
+  pending_max: defaultTo(10_000, wholeNumber(1, COUNT_MAX)),
+  pending_per_caller_max: defaultTo(1_000, wholeNumber(1, COUNT_MAX)),
+});
+
+const PoolLimits = z.strictObject({
+  ...RelayLimits,
+  /** Connections that wait for a client, in all and of one agent, and command channels. */
+  offers_max: defaultTo(10_000, wholeNumber(1, COUNT_MAX)),
+  offers_per_agent_max: defaultTo(1_000, wholeNumber(1, COUNT_MAX)),
+  listeners_max: defaultTo(1_000, wholeNumber(1, COUNT_MAX)),
 });
 
 /** The proxy that strangers reach (eps-protocol 2.7). */
@@ -80,9 +95,64 @@ const PrivateProxySettings = z.strictObject({
 });
 export type PrivateProxySettings = z.infer<typeof PrivateProxySettings>;
 
+/** A relay as RelayServer is: agents keep connections waiting at it, and each client is given one. */
+const PoolSettings = z.strictObject({
+  /** What agents ask for that serve this pool; it is a label of metrics too. */
+  name: text,
+  /** Connections that wait, those who hear what becomes of them, and clients. */
+  data_bind_address: defaultTo("localhost:8000", endpoint),
+  command_bind_address: defaultTo("localhost:8001", endpoint),
+  client_bind_address: defaultTo("localhost:8002", endpoint),
+  /** With it agents come in by TLS; clients never do. */
+  tls: optional(TlsSettings),
+  /** What lets an agent in, here or in a file, one a line. Without any everybody may serve. */
+  tokens: defaultTo([], z.array(text)),
+  tokens_file: optional(text),
+  /** How one of those that wait is chosen. */
+  policies: live(defaultTo(["fifo"], z.array(z.enum(POLICIES)).min(1))),
+  /** Clients that may wait while nothing waits for them, in all and of one source, and how long. */
+  queue_max: live(defaultTo(100, wholeNumber(0, COUNT_MAX))),
+  queue_per_source_max: live(defaultTo(100, wholeNumber(1, COUNT_MAX))),
+  queue_timeout: live(defaultTo(10, seconds(0.1, WAIT_MAX_S))),
+  /** Turns clients away while no agent listens to announcements, as RelayServer does. */
+  needs_listener: live(defaultTo(false, z.boolean())),
+  /** After so many connections in a row that failed, an agent is passed over for so long. */
+  failures_max: live(defaultTo(3, wholeNumber(1, COUNT_MAX))),
+  rest: live(defaultTo(10, seconds(0, 3_600))),
+  tcp_rate_limits: live(optional(TcpRateLimits)),
+  splice: SpliceChoice,
+  limits: live(defaultsOf(PoolLimits)),
+});
+export type PoolSettings = z.infer<typeof PoolSettings>;
+
+/** Settings of pools for those who want no others: the ports of the ancestor on every interface, and its ways. */
+export const PRESETS = {
+  relayserver: () => [
+    PoolSettings.parse({
+      name: "relayserver",
+      data_bind_address: ":8000",
+      command_bind_address: ":8001",
+      client_bind_address: ":8002",
+      queue_max: 0,
+      needs_listener: true,
+    }),
+  ],
+};
+
 export const ProxySettings = z.strictObject({
   metrics: optional(z.strictObject({ bind_address: endpoint })),
   public: optional(PublicProxySettings),
   private: optional(PrivateProxySettings),
+  pools: defaultTo([], z.array(PoolSettings).check(rule(namesDiffer))),
 });
 export type ProxySettings = z.infer<typeof ProxySettings>;
+
+function namesDiffer(
+  value: unknown,
+  complain: (path: PropertyKey[], message: string) => void,
+): void {
+  const names = (value as { name?: unknown }[]).map((pool) => pool?.name);
+  for (const [i, name] of names.entries()) {
+    if (name && names.indexOf(name) < i) complain([i, "name"], `another pool is ${name} already`);
+  }
+}

@@ -82,7 +82,7 @@ function passThrough(
           within.hangUp();
           throw reason;
         });
-        circuits.add({
+        void circuits.add({
           names: { caller: domain, callee: name, request },
           legs: {
             caller: { door, line: outer, arrived_at },

@@ -49,7 +49,7 @@ describe("the circuits", () => {
     opened.push(circuits);
     const add = async (waited_ms = 0) => {
       const [caller, callee] = [await wires.connect(), await wires.connect()];
-      circuits.add({
+      void circuits.add({
         names: { caller: "hd-1", callee: "hd-2", request: "r1" },
         legs: {
           caller: { door: "token", line: await line(caller), arrived_at: 1_000 + waited_ms },

@@ -1,0 +1,41 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { Fault } from "../../core/fault.ts";
+import { sourceOf } from "../../net/source.ts";
+import { leafOf } from "../../net/tls.ts";
+import type { decodeHello } from "../../wire/relayserver.ts";
+
+type Hello = ReturnType<typeof decodeHello>;
+
+/** What a pool asks of agents: its name, if they name one, and one of these tokens, if there are any. */
+export type Terms = { readonly pool: string; readonly tokens: readonly string[] };
+
+/**
+ * Whose a connection is: what an agent calls itself, below what it is known by, which is its
+ * certificate, its token or its address. So nobody can pass for an agent that is known by something else.
+ * Throws `not_found` for another pool and `forbidden` for a wrong token.
+ */
+export function ownerOf(socket: Socket, hello: Hello, { pool, tokens }: Terms): string {
+  const { service, owner = "", token = "" } = hello;
+  if (service && service !== pool) {
+    throw new Fault("not_found", `agents of ${service} come to ${pool}`);
+  }
+  return `${identityOf(socket, token, tokens)} ${owner}`;
+}
+
+function identityOf(socket: Socket, token: string, tokens: readonly string[]): string {
+  if (tokens.length > 0) {
+    const shown = digest(token);
+    const known = tokens.findIndex((each) => timingSafeEqual(digest(each), shown));
+    if (known < 0) throw new Fault("forbidden", "the token is not one of this pool");
+    return `token ${known}`;
+  }
+  const leaf = socket instanceof TLSSocket ? leafOf(socket.getPeerCertificate()) : undefined;
+  return leaf ? `certificate ${leaf.fingerprint}` : `source ${sourceOf(socket.remoteAddress)}`;
+}
+
+/** Of one length, whatever was shown, so that comparing takes the same time. */
+function digest(token: string): Buffer {
+  return createHash("sha256").update(token).digest();
+}

@@ -1,0 +1,116 @@
+import { readFile } from "node:fs/promises";
+import { aborted } from "../../core/deadline.ts";
+import { Fault } from "../../core/fault.ts";
+import type { Log } from "../../core/log.ts";
+import { Scope } from "../../core/scope.ts";
+import { readTls } from "../../net/tls.ts";
+import { poolAgent } from "../../relay/agent/agent.ts";
+import { echo, forward, type Handler } from "../../relay/agent/targets.ts";
+import { formatEndpoint, parseEndpoint } from "../../wire/endpoint.ts";
+
+const PORTS = { data: 8000, command: 8001 };
+const DRAIN_MS = 5_000;
+
+/** What the flags of `proxy run agent` say. */
+export type AgentFlags = {
+  /** `host`, `host:port`, or `host:port,port` where announcements are not made one port above. */
+  relay: string;
+  /** One of these two: `host:port` of the server behind this agent, or nothing but an echo. */
+  forward?: string;
+  echo: boolean;
+  service?: string;
+  /** How many connections wait, or how many there are at least and at most, and to spare. */
+  size: number;
+  min?: number;
+  max?: number;
+  spare: number;
+  tokenFile?: string;
+  ca?: string;
+  cert?: string;
+  key?: string;
+  serverName?: string;
+};
+
+/** Keeps connections waiting at a relay and serves whoever is given them, until the signal aborts. */
+export async function runAgent(
+  flags: AgentFlags,
+  { log, token }: { log: Log; token?: string | undefined },
+  signal: AbortSignal,
+): Promise<void> {
+  await using scope = new Scope(signal);
+  const { relay, commands } = endpointsOf(flags.relay);
+  const { service, size, min = size, spare } = flags;
+  const { max = Math.max(min, size) + spare } = flags;
+  if (max < min)
+    throw new Fault("settings", `--max ${max} is less than the ${min} there are always`);
+  const shown = flags.tokenFile ? await readToken(flags.tokenFile) : token;
+  const agent = scope.use(
+    poolAgent({
+      relay,
+      commands,
+      ...(service && { service }),
+      ...(shown && { token: shown }),
+      tls: await tlsOf(flags, relay),
+      size: { min, max, spare },
+      handler: handlerOf(flags),
+      drain_ms: DRAIN_MS,
+      events: {
+        opened: (session) => log.info({ session }, "client came"),
+        closed: (closing) => {
+          const level = closing.why === "failed" ? "warn" : "info";
+          log[closing.why === "unused" ? "debug" : level](closing, "connection over");
+        },
+        troubled: (reason) => log.warn({ reason }, "not as it should be, and tried again"),
+      },
+    }),
+  );
+  log.info({ relay, commands, service, to: flags.forward ?? "echo", min, max, spare }, "started");
+  await aborted(scope.signal);
+  log.info({ ...agent.count }, "stopping");
+}
+
+/** The ports are the ancestor's unless it is said which. */
+function endpointsOf(text: string): { relay: string; commands: string } {
+  const [, host = "", data, command] =
+    /^(\[[^\]]+\]|[^:,\s]+)(?::(\d{1,5}))?(?:,(\d{1,5}))?$/.exec(text) ?? [];
+  if (!host) {
+    throw new Fault("settings", `--relay ${text}: expected host, host:port or host:port,port`);
+  }
+  const port = data ? Number(data) : PORTS.data;
+  const above = data ? port + 1 : PORTS.command;
+  const { host: bare } = parseEndpoint(`${host}:${port}`);
+  return {
+    relay: formatEndpoint({ host: bare, port }),
+    commands: formatEndpoint({ host: bare, port: command ? Number(command) : above }),
+  };
+}
+
+function handlerOf({
+  forward: target,
+  echo: echoes,
+}: AgentFlags): Handler | ReturnType<typeof echo> {
+  if ((target === undefined) !== echoes) {
+    throw new Fault("settings", "say what clients get: either --forward host:port, or --echo");
+  }
+  if (target === undefined) return echo();
+  const { host, port } = parseEndpoint(target);
+  return forward(host || "localhost", port);
+}
+
+async function tlsOf({ ca, cert, key, serverName }: AgentFlags, relay: string) {
+  if (!ca) {
+    if (!cert && !key && !serverName) return undefined;
+    throw new Fault("settings", "--cert, --key and --server-name need --ca: whom to believe");
+  }
+  const files = { ca_certificate_files: [ca], certificate_file: cert, key_file: key };
+  const rest = { verify_client: true, request_client_cert: false, insecure_skip_verify: false };
+  const material = await readTls({ ...files, ...rest });
+  return { material, name: serverName ?? parseEndpoint(relay).host, skip_verify: false };
+}
+
+async function readToken(file: string): Promise<string> {
+  const text = await readFile(file, "utf8").catch((cause) => {
+    throw new Fault("settings", `cannot read --token-file ${file}: ${cause.code}`, { cause });
+  });
+  return text.trim();
+}

@@ -31,13 +31,13 @@ export type ListenOptions = {
 /**
  * Accepts TCP connections and hands each over, paused; from then on it is the receiver's to close.
  * Half-open sockets are allowed, because a side that has finished speaking may still be listening.
- * `tooSoon` hears of each that the rate limits turned away unread.
+ * `tooSoon` hears of the source of each that the rate limits turned away unread.
  * Closing the listener lets nobody new in and leaves what was handed over alone.
  */
 export async function listen(
   options: ListenOptions,
   receive: (socket: Socket) => void,
-  tooSoon: () => void = () => {},
+  tooSoon: (source: string) => void = () => {},
 ): Promise<Listener> {
   const { bind, setting, connections_max = 65_536 } = options;
   const perSource = new Holdings(options.connections_per_source_max ?? connections_max);
@@ -52,12 +52,12 @@ export async function listen(
   server.maxConnections = connections_max;
   server.on("connection", (socket) => {
     limiter.use(options.rate_limits);
+    const source = sourceOf(socket.remoteAddress);
     if (!limiter.admits(socket.remoteAddress)) {
       socket.destroy();
-      tooSoon();
+      tooSoon(source);
       return;
     }
-    const source = sourceOf(socket.remoteAddress);
     if (!perSource.take(source)) {
       socket.destroy();
       return;

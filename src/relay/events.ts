@@ -43,7 +43,10 @@ export type Refusal =
   | "unreachable"
   /** Showed nothing that lets it in; as many wait already as may. */
   | "forbidden"
-  | "full";
+  | "full"
+  /** Did not get through its handshake with a worker; failed at that too often to try again now. */
+  | "handshake"
+  | "banned";
 
 /** What there is in a pool: connections that wait for a client, clients that wait for one, and pairs. */
 type PoolCount = { readonly offers: number; readonly demands: number; readonly matches: number };
@@ -58,7 +61,7 @@ export class RelayEvents {
   readonly #duration: Histogram<"door">;
   readonly #waited: Histogram<"door">;
   readonly #lonely: Counter;
-  readonly #strangers = new Map<Door, () => number>();
+  readonly #strangers = new Map<Door, Array<() => number>>();
   readonly #pools = new Map<string, () => PoolCount>();
   readonly #hello: Histogram<"door">;
   readonly #turnedAway: Counter<"door" | "why">;
@@ -123,7 +126,7 @@ export class RelayEvents {
 
   /** Lets the number of those be seen who are inside a door and have not said yet what they want. */
   watchStrangers(door: Door, count: () => number): void {
-    this.#strangers.set(door, count);
+    this.#strangers.set(door, [...(this.#strangers.get(door) ?? []), count]);
   }
 
   circuitOpened(story: Story): void {
@@ -194,7 +197,11 @@ export class RelayEvents {
       labelNames: ["door"],
       registers,
       collect() {
-        for (const [door, count] of strangers) this.set({ door }, count());
+        for (const [door, counts] of strangers)
+          this.set(
+            { door },
+            counts.reduce((sum, count) => sum + count(), 0),
+          );
       },
     });
     new Gauge({
@@ -234,7 +241,9 @@ function watchPools(metrics: Metrics, pools: ReadonlyMap<string, () => PoolCount
     collect() {
       this.reset();
       for (const [pool, count] of pools) {
-        for (const [what, number] of Object.entries(count())) this.set({ pool, what }, number);
+        const { offers, demands, matches } = count();
+        for (const [what, number] of Object.entries({ offers, demands, matches }))
+          this.set({ pool, what }, number);
       }
     },
   });

@@ -1,9 +1,9 @@
 /**
  * Where a circuit began: two that showed tokens, a TLS client that named a server, a client that was
- * given a connection of a pool, or, at a private proxy, a connection that it dialled itself for one it
- * was told about.
+ * given a connection of a pool, whatever it says or after it had greeted as ZeroMQ does, or, at a
+ * private proxy, a connection that it dialled itself for one it was told about.
  */
-export const DOORS = ["token", "sni", "announced", "pool"] as const;
+export const DOORS = ["token", "sni", "announced", "pool", "zmtp"] as const;
 export type Door = (typeof DOORS)[number];
 
 /** A connection in the hands of an engine. Until it is spliced it is for its owner to hang up. */

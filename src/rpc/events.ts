@@ -2,8 +2,8 @@ import { Counter, Histogram } from "prom-client";
 import type { Log } from "../core/log.ts";
 import { type Metrics, WAIT_BOUNDS } from "../core/metrics.ts";
 
-/** Who listens: for services, for endpoints, as a directory, for the endpoint beside a proxy, for TLS clients. */
-export type ListenerName = "gateway" | "grpc" | "sd" | "proxy" | "target";
+/** Who listens: for services, for endpoints, as a directory, for the endpoint beside a proxy, for TLS clients, for whoever runs pools. */
+export type ListenerName = "gateway" | "grpc" | "sd" | "proxy" | "target" | "control";
 
 /** What happens at the listeners of a program: counted with few labels, logged with many fields. Never throws. */
 export class RpcEvents {

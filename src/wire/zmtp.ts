@@ -11,7 +11,8 @@
 import { Fault } from "../core/fault.ts";
 
 export const GREETING_SIZE = 64;
-const SIGNATURE_SIZE = 10;
+/** What a peer says while nobody has greeted it. */
+export const SIGNATURE_SIZE = 10;
 const MECHANISM_AT = 12;
 const MECHANISM_SIZE = 20;
 const AS_SERVER_AT = 32;
@@ -20,6 +21,8 @@ const MAJOR = 3;
 /** Bytes of the two CURVE commands that begin a handshake, with the headers of their frames. */
 const HELLO_SIZE = 202;
 const WELCOME_SIZE = 170;
+/** A CURVE client's greeting and HELLO. */
+export const OPENING_SIZE = GREETING_SIZE + HELLO_SIZE;
 const HELLO_START = Buffer.concat([
   Buffer.from([0x04, HELLO_SIZE - 2]),
   named("HELLO"),
@@ -93,8 +96,7 @@ function checkMechanism(field: Buffer, wanted: Mechanism | undefined): void {
 export function readCurveHello(bytes: Buffer): number | undefined {
   if (!readGreeting(bytes, "CURVE")) return undefined;
   checkStart(bytes.subarray(GREETING_SIZE), HELLO_START, "HELLO");
-  const size = GREETING_SIZE + HELLO_SIZE;
-  return bytes.length < size ? undefined : size;
+  return bytes.length < OPENING_SIZE ? undefined : OPENING_SIZE;
 }
 
 /**

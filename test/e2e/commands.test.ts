@@ -127,9 +127,10 @@ describe("eps ping", () => {
       stdio: ["ignore", "pipe", "inherit"],
     });
     let out = "";
+    let interrupted = false;
     for await (const chunk of child.stdout) {
       out += String(chunk);
-      if (/seq=3/.test(out)) child.kill("SIGINT");
+      if (!interrupted && /seq=3/.test(out)) interrupted = child.kill("SIGINT");
     }
     expect(out).toMatch(/hd-2: \d+ pings, \d+ answered, 0 lost\nmin/);
     expect(child.exitCode ?? (await once(child, "exit"))[0]).toBe(0);

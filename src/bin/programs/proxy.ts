@@ -4,8 +4,8 @@ import type { AgentFlags } from "../../roles/proxy/agent.ts";
 import { checkProxies } from "../../roles/proxy/check.ts";
 import { runPrivateProxy } from "../../roles/proxy/private.ts";
 import { runPublicProxy } from "../../roles/proxy/public.ts";
-import { type PoolSettings, PRESETS, ProxySettings } from "../../roles/proxy/settings.ts";
-import { addCheck, program, type RoleDeps, serve, serveAsTold, show } from "../program.ts";
+import { PRESETS, ProxySettings } from "../../roles/proxy/settings.ts";
+import { addCheck, program, serve, serveAsTold, show } from "../program.ts";
 
 const source = { schema: ProxySettings, variable: "PROXY_SETTINGS" };
 
@@ -59,33 +59,28 @@ function addPool(run: Command): void {
     .addOption(
       new Option(
         "--preset <name>",
-        "no settings: RelayServer on ports 8000 (agents), 8001 (announcements) and 8002 (clients)",
+        "no settings, but the ports and the ways of RelayServer (agents at 8000, clients at 8002) or of StreamQ-Proxy (ZeroMQ workers at 9998, clients at 9999, agents at 9996)",
       ).choices(Object.keys(PRESETS)),
     )
     .action(async ({ preset }: { preset?: keyof typeof PRESETS }, command) => {
       const { runPools } = await import("../../roles/proxy/pools.ts");
-      const runAll = (
-        pools: readonly PoolSettings[],
-        deps: RoleDeps & { status?: ProxySettings["metrics"] },
-        signal: AbortSignal,
-      ) => {
-        deps.mayDrain(() => Math.max(...pools.map((each) => each.limits.drain_timeout)) * 1_000);
-        return runPools(pools, deps, signal);
-      };
       if (preset) {
-        const pools = PRESETS[preset]();
-        return await serveAsTold(command, (deps, signal) => runAll(pools, deps, signal));
+        const pools = [PRESETS[preset]()];
+        return await serveAsTold(command, (deps, signal) => runPools(pools, deps, signal));
       }
-      await serve(command, source, async ({ pools, metrics: status }, deps, signal) => {
-        if (pools.length === 0) {
+      await serve(command, source, (settings, deps, signal) => {
+        const { pools, metrics: status, pools_control: control } = settings;
+        if (!pools) {
           const message = 'the settings have no section "pools"; try --preset relayserver';
           throw new Fault("settings", message);
         }
-        await runAll(pools, { ...deps, status }, signal);
+        deps.mayDrain(() => Math.max(...pools.map((each) => each.limits.drain_timeout)) * 1_000);
+        return runPools(pools, { ...deps, status, control }, signal);
       });
     });
   show(pool, [
     "proxy run pool --preset relayserver",
+    "proxy run pool --preset streamq",
     "PROXY_SETTINGS=pools.yml proxy run pool",
     "proxy run agent --relay relay.example.org --forward 127.0.0.1:22   # beside the server",
   ]);

@@ -1,24 +1,27 @@
 import type { Fault } from "../../core/fault.ts";
-import { type RateLimit, RateLimiter } from "../../net/rate-limit.ts";
+import type { RateLimit } from "../../net/rate-limit.ts";
 import { Holdings } from "../../net/source.ts";
 import type { Refusal } from "../events.ts";
 
 /** Read for each stranger, so that they may change. */
 export type AdmissionLimits = {
-  readonly rate_limits?: readonly RateLimit[] | undefined;
   readonly hello_timeout_ms: number;
   /** How many may be inside without having said what they want, from one source and in all. */
   readonly strangers_per_source_max: number;
   readonly strangers_max: number;
 };
 
-/** Where a door is: `bind` as `listen` takes it, and the setting that named it. */
-export type DoorSettings = AdmissionLimits & { readonly bind: string; readonly setting: string };
+/** What a door limits: besides, how many may come in a while, which is for whoever accepts them to see to. */
+export type DoorLimits = AdmissionLimits & {
+  readonly rate_limits?: readonly RateLimit[] | undefined;
+};
 
-/** Who may come in before it has said a word. Counts them until they have left or are no strangers any more. */
+/** Where a door is: `bind` as `listen` takes it, and the setting that named it. */
+export type DoorSettings = DoorLimits & { readonly bind: string; readonly setting: string };
+
+/** How many may be inside that have not said a word. Counts them until they have left or are no strangers any more. */
 export class Admission {
   readonly #limits: AdmissionLimits;
-  readonly #rates = new RateLimiter([]);
   readonly #perSource: Holdings;
   #inside = 0;
 
@@ -33,10 +36,8 @@ export class Admission {
   }
 
   /** Undefined if the stranger may come in, and then `leave` is due for its source. */
-  refuses(address: string | undefined, source: string): Refusal | undefined {
-    const { rate_limits, strangers_max, strangers_per_source_max } = this.#limits;
-    this.#rates.use(rate_limits);
-    if (!this.#rates.admits(address)) return "rate";
+  refuses(source: string): Refusal | undefined {
+    const { strangers_max, strangers_per_source_max } = this.#limits;
     if (this.#inside >= strangers_max) return "crowd";
     if (!this.#perSource.take(source, strangers_per_source_max)) return "source_crowd";
     this.#inside += 1;
@@ -49,9 +50,20 @@ export class Admission {
   }
 }
 
-/** Why a stranger is turned away that came in and then failed to say its hello. */
+/** Why a stranger is turned away that came in, and failed to say its hello or asked for what it cannot have. */
 export function refusalOf({ fault }: Fault, gone: boolean): Refusal {
-  if (fault === "timeout") return "silent";
-  if (fault === "not_found") return "nameless";
-  return gone ? "gone" : "malformed";
+  switch (fault) {
+    case "timeout":
+      return "silent";
+    case "not_found":
+      return "nameless";
+    case "forbidden":
+      return "forbidden";
+    case "overloaded":
+      return "full";
+    case "unreachable":
+      return "unreachable";
+    default:
+      return gone ? "gone" : "malformed";
+  }
 }

@@ -4,6 +4,6 @@ import { SNI } from "./sni.ts";
 import { TOKEN } from "./token.ts";
 
 /** Doors where strangers come in by themselves and one message says it all. */
-export type Greeted = Exclude<Door, "announced" | "pool">;
+export type Greeted = Extract<Door, "token" | "sni">;
 
 export const GREETINGS: Record<Greeted, Greeting> = { token: TOKEN, sni: SNI };

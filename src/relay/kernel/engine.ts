@@ -5,7 +5,7 @@ import { Backoff, Deadline, orAbort } from "../../core/deadline.ts";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { bindServer, type Listener } from "../../net/listen.ts";
-import { type AdmissionLimits, type DoorSettings, refusalOf } from "../doors/admission.ts";
+import { type DoorLimits, type DoorSettings, refusalOf } from "../doors/admission.ts";
 import type { Greeted } from "../doors/greetings.ts";
 import type { Admit, Engine } from "../engine.ts";
 import type { RelayEvents } from "../events.ts";
@@ -35,7 +35,7 @@ type OpenGate = {
   readonly admit: Admit;
   readonly listener: number;
   /** As the worker knows them. */
-  limits: AdmissionLimits;
+  limits: DoorLimits;
 };
 
 type Options = { log: Log; start?: (workerData: unknown) => Worker };
@@ -234,7 +234,7 @@ class KernelEngine implements Engine {
   }
 }
 
-function limitsOf(settings: DoorSettings): AdmissionLimits {
+function limitsOf(settings: DoorSettings): DoorLimits {
   const { rate_limits, hello_timeout_ms, strangers_max, strangers_per_source_max } = settings;
   return { rate_limits, hello_timeout_ms, strangers_max, strangers_per_source_max };
 }

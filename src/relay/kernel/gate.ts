@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../core/fault.ts";
+import { RateLimiter } from "../../net/rate-limit.ts";
 import { sourceOf } from "../../net/source.ts";
-import { Admission, type AdmissionLimits as Limits, refusalOf } from "../doors/admission.ts";
+import { Admission, type DoorLimits, refusalOf } from "../doors/admission.ts";
 import type { Greeting } from "../doors/greeting.ts";
 import { GREETINGS } from "../doors/greetings.ts";
 import type { Refusal } from "../events.ts";
@@ -59,7 +60,8 @@ export class Gate implements Keeper {
   readonly #number: number;
   readonly #slot: number;
   readonly #greeting: Greeting;
-  readonly #limits: Limits;
+  readonly #limits: DoorLimits;
+  readonly #rates = new RateLimiter([]);
   readonly #admission: Admission;
   readonly #deps: Deps;
   /** By descriptor, those who came first first. */
@@ -78,7 +80,7 @@ export class Gate implements Keeper {
     if (!deps.reactor.poll(this.#listener, EPOLLIN)) throw new Error("a door cannot be watched");
   }
 
-  limit(limits: Limits): void {
+  limit(limits: DoorLimits): void {
     const { rate_limits } = this.#limits;
     Object.assign(this.#limits, limits);
     // Whoever counts knows its limits by identity, and would count anew.
@@ -158,7 +160,7 @@ export class Gate implements Keeper {
     const source = sourceOf(address);
     const crowded = descriptor >= reactor.descriptors_max;
     if (crowded) reactor.report(["exhausted"]);
-    const refused = crowded ? "crowd" : this.#admission.refuses(address, source);
+    const refused = crowded ? "crowd" : this.#refuses(address, source);
     if (refused) {
       reactor.close(descriptor);
       this.#report(refused, source);
@@ -232,6 +234,11 @@ export class Gate implements Keeper {
     this.#forget(wire, source);
     reactor.close(wire.descriptor);
     this.#report(refusalOf(fault, gone), source);
+  }
+
+  #refuses(address: string | undefined, source: string): Refusal | undefined {
+    this.#rates.use(this.#limits.rate_limits);
+    return this.#rates.admits(address) ? this.#admission.refuses(source) : "rate";
   }
 
   #forget({ descriptor }: Wire, source: string): void {

@@ -1,4 +1,4 @@
-import type { AdmissionLimits as Limits } from "../doors/admission.ts";
+import type { DoorLimits as Limits } from "../doors/admission.ts";
 import type { Greeted } from "../doors/greetings.ts";
 import type { Refusal } from "../events.ts";
 import type { Ending, Outcome } from "../leg.ts";

@@ -53,6 +53,9 @@ type PoolEvents<Leg, Ear> = {
   lonely(demand: Demand<Leg>): void;
 };
 
+/** Offers and demands that wait, pairs, and whether nobody is paired for now. */
+export type PoolCount = { offers: number; demands: number; matches: number; suspended: boolean };
+
 type OwnerGroup<Leg, Ear> = Group<Offer<Leg>> & { readonly ears: Set<Ear> };
 
 type Pool<Leg, Ear> = {
@@ -95,13 +98,10 @@ export class Pools<Leg, Ear = never> {
   }
 
   /** What waits and what is matched, pool by pool. */
-  list(): Array<{ pool: string; offers: number; demands: number; matches: number }> {
-    return [...this.#pools.values()].map(({ name, offers, demands, matches }) => ({
-      pool: name,
-      offers: offers.size,
-      demands: demands.size,
-      matches,
-    }));
+  list(): Array<PoolCount & { pool: string }> {
+    return [...this.#pools.values()].map(({ name: pool, offers, demands, matches, suspended }) => {
+      return { pool, offers: offers.size, demands: demands.size, matches, suspended };
+    });
   }
 
   /** Offers a leg; the oldest demand takes it at once. Throws `overloaded` when too many wait. */

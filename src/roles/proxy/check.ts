@@ -7,15 +7,15 @@ import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import type { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { checkStore } from "../../store/check.ts";
 import type { DatastoreSettings } from "../../store/settings.ts";
-import { isOpen, readTokens } from "./pools.ts";
-import type { PoolSettings, ProxySettings } from "./settings.ts";
+import { openPorts, readTokens } from "./pool-tokens.ts";
+import { POOL_PORTS, type PoolSettings, type ProxySettings } from "./settings.ts";
 
 const { ok, note, problem } = findingsOf("reachability");
 const ANSWER_MS = 5_000;
 
 /** Everything that the proxies of these settings need to work. Starts and changes nothing. */
 export async function* checkProxies(settings: ProxySettings, signal: AbortSignal): Findings {
-  if (!settings.public && !settings.private && settings.pools.length === 0) {
+  if (!settings.public && !settings.private && !settings.pools) {
     yield findingsOf("settings").problem(
       "there is neither a section public nor a section private, and there are no pools",
       "Add the section of the proxy that shall run.",
@@ -36,7 +36,7 @@ export async function* checkProxies(settings: ProxySettings, signal: AbortSignal
     }
     if (!jsonrpc_client) yield await checkDoor(address, "the internal server", signal);
   }
-  for (const pool of settings.pools) yield* checkPool(pool, signal);
+  for (const pool of settings.pools ?? []) yield* checkPool(pool, signal);
 }
 
 /** The doors of a pool, its certificates and its tokens. */
@@ -50,16 +50,18 @@ async function* checkPool(pool: PoolSettings, signal: AbortSignal): Findings {
   } catch (reason) {
     yield settings.problem(explain(reason), "Write a token into the file, one a line.");
   }
-  if (isOpen(pool)) {
+  for (const port of openPorts(pool)) {
     yield settings.note(
-      `${where}: whoever can dial its data port may serve it`,
-      "Add tokens, or tls, unless only agents of yours can dial it.",
+      `${where}: whoever can dial its ${port} port may serve it`,
+      port === "data"
+        ? "Add tokens, or tls, unless only agents of yours can dial it."
+        : "Use agents instead, unless only workers of yours can dial it.",
     );
   }
-  const { data_bind_address, command_bind_address, client_bind_address } = pool;
-  yield await checkDoor(data_bind_address, `${where}: data_bind_address`, signal);
-  yield await checkDoor(command_bind_address, `${where}: command_bind_address`, signal);
-  yield await checkDoor(client_bind_address, `${where}: client_bind_address`, signal);
+  for (const port of POOL_PORTS) {
+    const bind = pool[`${port}_bind_address`];
+    if (bind) yield await checkDoor(bind, `${where}: ${port}_bind_address`, signal);
+  }
 }
 
 type Common = {

@@ -1,5 +1,6 @@
 import type { DoorSettings } from "../../relay/doors/admission.ts";
 import type { PoolSettings as PoolTerms } from "../../relay/rendezvous/pool.ts";
+import type { GateSettings } from "../../relay/zmtp/gate.ts";
 import type { PoolSettings, PublicProxySettings } from "./settings.ts";
 
 /*
@@ -91,6 +92,21 @@ export function poolTerms(settings: PoolSettings): PoolTerms {
     },
     get rest_ms() {
       return settings.rest * 1_000;
+    },
+  };
+}
+
+export function gateSettings(settings: PoolSettings): GateSettings | undefined {
+  if (settings.gate === "none") return undefined;
+  return {
+    get handshake_timeout_ms() {
+      return settings.handshake_timeout * 1_000;
+    },
+    get failures_max() {
+      return settings.handshake_failures_max;
+    },
+    get ban_ms() {
+      return settings.ban * 1_000;
     },
   };
 }

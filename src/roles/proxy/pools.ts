@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { z } from "zod";
 import { aborted } from "../../core/deadline.ts";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
@@ -8,52 +8,79 @@ import { openTls } from "../../net/live-tls.ts";
 import { Circuits } from "../../relay/circuits.ts";
 import { RelayEvents } from "../../relay/events.ts";
 import { openEngine } from "../../relay/open-engine.ts";
-import { openRelay } from "../../relay/relayserver/relay.ts";
+import { openPoolRelay, type PoolRelay } from "../../relay/pool/relay.ts";
+import { RpcEvents } from "../../rpc/events.ts";
+import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
+import { answerFrom, type MethodTable, method } from "../../rpc/methods.ts";
 import { Readiness } from "../../rpc/readiness.ts";
 import { openStatusServer } from "../../rpc/status-server.ts";
-import { circuitLimits, door, poolTerms } from "./limits.ts";
+import { circuitLimits, door, gateSettings, poolTerms } from "./limits.ts";
+import { openPorts, readTokens } from "./pool-tokens.ts";
 import type { PoolSettings, ProxySettings } from "./settings.ts";
+
+type Around = {
+  log: Log;
+  metrics: Metrics;
+  status?: ProxySettings["metrics"];
+  control?: ProxySettings["pools_control"];
+};
 
 /** Relays for servers that can only dial out: they keep connections waiting, and clients are given them. */
 export async function runPools(
   pools: readonly PoolSettings[],
-  { log, metrics, status }: { log: Log; metrics: Metrics; status?: ProxySettings["metrics"] },
+  { log, metrics, status, control }: Around,
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
   const events = new RelayEvents({ log, metrics });
   const readiness = new Readiness(scope.signal);
   if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
-  const open: Awaited<ReturnType<typeof openPool>>[] = [];
-  events.watchStrangers("pool", () => open.reduce((sum, { strangers }) => sum + strangers, 0));
-  for (const settings of pools) open.push(await openPool(settings, { events, log, scope }));
+  const open = new Map<string, PoolRelay>();
+  for (const settings of pools)
+    open.set(settings.name, await openPool(settings, { events, log, scope }));
+  if (control) {
+    const methods = controlOf(open, log);
+    scope.use(
+      await openJsonrpcServer(control, {
+        serve: (request, gone) => answerFrom(methods, request, gone),
+        log,
+        told: { events: new RpcEvents({ log, metrics }), listener: "control" },
+        setting: "pools_control: bind_address",
+      }),
+    );
+  }
   readiness.opened();
-  log.info({ pools: pools.map(({ name }) => name) }, "ready");
+  log.info({ pools: [...open.keys()] }, "ready");
   await aborted(scope.signal);
-  log.info({ circuits: open.reduce((sum, { count }) => sum + count.matches, 0) }, "stopping");
+  const circuits = [...open.values()].reduce((sum, { count }) => sum + count.matches, 0);
+  log.info({ circuits }, "stopping");
 }
 
 /** One pool with all that belongs to it, which the scope owns. */
 async function openPool(
   settings: PoolSettings,
   { events, log, scope }: { events: RelayEvents; log: Log; scope: Scope },
-) {
-  const { name, tls } = settings;
+): Promise<PoolRelay> {
+  const { name, tls, worker_bind_address } = settings;
   const tokens = await readTokens(settings);
   // A session of TLS lives in this program, so that no other could move its bytes.
   const engine = scope.use(await openEngine(tls ? "stream" : settings.splice, { log }));
   const circuits = scope.use(new Circuits(circuitLimits(settings), { engine, events }));
   const files = tls && scope.use(await openTls(tls, { log }));
-  const at = (key: "data" | "command" | "client") => {
-    const setting = `${key}_bind_address` as const;
-    return door(settings, { bind: settings[setting], setting: `pools: ${name}: ${setting}` });
-  };
+  const at = (key: "data" | "command" | "client" | "worker", bind: string) =>
+    door(settings, { bind, setting: `pools: ${name}: ${key}_bind_address` });
   const terms = poolTerms(settings);
-  const relay = await openRelay(
+  const relay = await openPoolRelay(
     {
       terms: { pool: name, tokens },
-      ports: { data: at("data"), command: at("command"), client: at("client") },
+      ports: {
+        data: at("data", settings.data_bind_address),
+        command: at("command", settings.command_bind_address),
+        client: at("client", settings.client_bind_address),
+        worker: worker_bind_address ? at("worker", worker_bind_address) : undefined,
+      },
       tls: tls && files && { settings: tls, files },
+      gate: gateSettings(settings),
       pools: {
         pool: () => terms,
         get offers_max() {
@@ -69,33 +96,37 @@ async function openPool(
   );
   scope.use(relay);
   events.watchPool(name, () => relay.count);
-  log.info({ pool: name, ...relay.ports, splice: engine.name }, "pool open");
-  if (isOpen(settings)) {
-    const message = "whoever can dial the data port may serve this pool: set tokens, or tls";
-    log.warn({ pool: name }, message);
+  log.info({ pool: name, ...relay.ports, gate: settings.gate, splice: engine.name }, "pool open");
+  for (const port of openPorts(settings)) {
+    log.warn(
+      { pool: name },
+      `whoever can dial the ${port} port may serve this pool: ${CURE[port]}`,
+    );
   }
   return relay;
 }
 
-/** May anybody serve it? */
-export function isOpen({ tokens, tokens_file, tls }: PoolSettings): boolean {
-  return tokens.length === 0 && !tokens_file && !tls?.verify_client;
-}
+const CURE = { data: "set tokens, or tls", worker: "let only your workers dial it, or use agents" };
 
-/** The tokens of the settings and of their file, in which they stand one a line. */
-export async function readTokens({ name, tokens, tokens_file }: PoolSettings): Promise<string[]> {
-  if (!tokens_file) return tokens;
-  const text = await readFile(tokens_file, "utf8").catch((cause) => {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new Fault("settings", `pools: ${name}: cannot read tokens_file ${tokens_file}: ${code}`);
-  });
-  const lines = text.split("\n").map((line) => line.trim());
-  const read = lines.filter((line) => line !== "");
-  if (read.length + tokens.length === 0) {
-    throw new Fault(
-      "settings",
-      `pools: ${name}: ${tokens_file} holds no token, so nobody may serve`,
-    );
-  }
-  return [...tokens, ...read];
+/** What can be asked of pools while they run. */
+function controlOf(open: ReadonlyMap<string, PoolRelay>, log: Log): MethodTable {
+  const Named = z.object({ pool: z.string() });
+  const change = (what: "suspend" | "resume") =>
+    method(Named, ({ pool: name }) => {
+      const pool = open.get(name);
+      if (!pool) throw new Fault("not_found", `no pool ${name} (there are ${[...open.keys()]})`);
+      pool[what]();
+      log.info({ pool: name }, what === "suspend" ? "pool suspended" : "pool resumed");
+      return { pool: name, ...pool.count };
+    });
+  return new Map([
+    [
+      "getPools",
+      method(z.object({}), () => ({
+        pools: [...open].map(([pool, { ports, count }]) => ({ pool, ports, ...count })),
+      })),
+    ],
+    ["suspendPool", change("suspend")],
+    ["resumePool", change("resume")],
+  ]);
 }

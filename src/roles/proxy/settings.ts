@@ -95,7 +95,13 @@ const PrivateProxySettings = z.strictObject({
 });
 export type PrivateProxySettings = z.infer<typeof PrivateProxySettings>;
 
-/** A relay as RelayServer is: agents keep connections waiting at it, and each client is given one. */
+/** Where a pool listens, by the names that its settings have before `_bind_address`. */
+export const POOL_PORTS = ["data", "command", "worker", "client"] as const;
+
+/** How clients of a pool are let in: whoever comes, or ZeroMQ clients with CURVE that have greeted. */
+const GATES = ["none", "curve"] as const;
+
+/** A relay at which servers keep connections waiting, and each client is given one. */
 const PoolSettings = z.strictObject({
   /** What agents ask for that serve this pool; it is a label of metrics too. */
   name: text,
@@ -103,11 +109,18 @@ const PoolSettings = z.strictObject({
   data_bind_address: defaultTo("localhost:8000", endpoint),
   command_bind_address: defaultTo("localhost:8001", endpoint),
   client_bind_address: defaultTo("localhost:8002", endpoint),
-  /** With it agents come in by TLS; clients never do. */
+  /** Servers that dial in without an agent, as ZeroMQ workers do. Whoever can dial it may serve. */
+  worker_bind_address: optional(endpoint),
+  /** With it agents come in by TLS; clients and workers never do. */
   tls: optional(TlsSettings),
   /** What lets an agent in, here or in a file, one a line. Without any everybody may serve. */
   tokens: defaultTo([], z.array(text)),
   tokens_file: optional(text),
+  gate: defaultTo("none", z.enum(GATES)),
+  /** At a gate: how long a handshake may take, and when a source has to wait that fails at it. */
+  handshake_timeout: live(defaultTo(30, seconds(0.1, 3_600))),
+  handshake_failures_max: live(defaultTo(10, wholeNumber(1, COUNT_MAX))),
+  ban: live(defaultTo(10, seconds(0, 3_600))),
   /** How one of those that wait is chosen. */
   policies: live(defaultTo(["fifo"], z.array(z.enum(POLICIES)).min(1))),
   /** Clients that may wait while nothing waits for them, in all and of one source, and how long. */
@@ -125,9 +138,9 @@ const PoolSettings = z.strictObject({
 });
 export type PoolSettings = z.infer<typeof PoolSettings>;
 
-/** Settings of pools for those who want no others: the ports of the ancestor on every interface, and its ways. */
+/** Settings of a pool for those who want no others: the ports of an ancestor on every interface, and its ways. */
 export const PRESETS = {
-  relayserver: () => [
+  relayserver: () =>
     PoolSettings.parse({
       name: "relayserver",
       data_bind_address: ":8000",
@@ -136,14 +149,27 @@ export const PRESETS = {
       queue_max: 0,
       needs_listener: true,
     }),
-  ],
+  streamq: () =>
+    PoolSettings.parse({
+      name: "streamq",
+      data_bind_address: ":9996",
+      command_bind_address: ":9997",
+      worker_bind_address: ":9998",
+      client_bind_address: ":9999",
+      gate: "curve",
+      queue_max: 1_024,
+      queue_per_source_max: 1_024,
+      queue_timeout: 25,
+    }),
 };
 
 export const ProxySettings = z.strictObject({
   metrics: optional(z.strictObject({ bind_address: endpoint })),
   public: optional(PublicProxySettings),
   private: optional(PrivateProxySettings),
-  pools: defaultTo([], z.array(PoolSettings).check(rule(namesDiffer))),
+  pools: optional(z.array(PoolSettings).min(1).check(rule(namesDiffer))),
+  /** Where pools are listed, suspended and resumed while they run. */
+  pools_control: optional(JsonrpcServerSettings),
 });
 export type ProxySettings = z.infer<typeof ProxySettings>;
 

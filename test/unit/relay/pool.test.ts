@@ -64,7 +64,9 @@ describe("the rendezvous of a pool", () => {
     for (const leg of ["o1", "o2", "o3"]) offer(leg);
     for (const leg of ["d1", "d2"]) demand(leg);
     expect(met).toEqual(["o1 d1", "o2 d2"]);
-    expect(rendezvous.list()).toEqual([{ pool: "ssh", offers: 1, demands: 0, matches: 2 }]);
+    expect(rendezvous.list()).toEqual([
+      { pool: "ssh", offers: 1, demands: 0, matches: 2, suspended: false },
+    ]);
   });
 
   it("serves those who wait in the order in which they came", () => {
@@ -82,7 +84,9 @@ describe("the rendezvous of a pool", () => {
     demand("d2");
     expect(() => demand("d3")).toThrow(unreachable);
     expect(met).toEqual(["o1 d2"]);
-    expect(rendezvous.list()).toEqual([{ pool: "ssh", offers: 0, demands: 0, matches: 1 }]);
+    expect(rendezvous.list()).toEqual([
+      { pool: "ssh", offers: 0, demands: 0, matches: 1, suspended: false },
+    ]);
   });
 
   it("keeps pools apart (R10)", () => {

@@ -7,7 +7,13 @@ const UNHEARD_MAX = 65_536;
 const FAREWELL_MS = 1_000;
 
 /** A connection that waits. `take` ends the watch over it and brings it back, with all it has said in it. */
-export type Waiting = { readonly arrived_at: number; readonly peer: string; take(): Socket };
+export type Waiting = {
+  readonly socket: Socket;
+  readonly arrived_at: number;
+  /** `host:port` that it came from. */
+  readonly peer: string;
+  take(): Socket;
+};
 
 /** Watches over a connection that is offered: it is `lost` by an end, or when it says more than a little. */
 export function offered(socket: Socket, lost: () => void): Waiting {
@@ -20,8 +26,7 @@ export function offered(socket: Socket, lost: () => void): Waiting {
   };
   socket.on("data", hear).on("end", lost).on("close", lost).resume();
   return {
-    arrived_at: performance.now(),
-    peer: peerOf(socket),
+    ...waiting(socket),
     take() {
       socket.pause().off("data", hear).off("end", lost).off("close", lost);
       if (size > 0 && !socket.destroyed) socket.unshift(Buffer.concat(said.splice(0)));
@@ -30,14 +35,15 @@ export function offered(socket: Socket, lost: () => void): Waiting {
   };
 }
 
-/** Watches over a client, who is `lost` once its connection is gone: one that has said all may still listen. */
-export function asking(socket: Socket, lost: () => void): Waiting {
-  socket.on("close", lost).read(0);
-  return {
-    arrived_at: performance.now(),
-    peer: peerOf(socket),
-    take: () => socket.off("close", lost),
-  };
+/**
+ * Watches over a client, who is `lost` once its connection is gone: one that has said all may still
+ * listen, unless `whole` says that an end is the end of both directions.
+ */
+export function asking(socket: Socket, lost: () => void, { whole = false } = {}): Waiting {
+  socket.on("close", lost);
+  if (whole) socket.on("end", lost);
+  socket.read(0);
+  return { ...waiting(socket), take: () => socket.off("close", lost).off("end", lost) };
 }
 
 /** Closes a connection by an end, not by a reset, although it may have said something that nobody read. */
@@ -47,6 +53,8 @@ export function farewell(socket: Socket): void {
   socket.resume().end();
 }
 
-function peerOf({ remoteAddress = "", remotePort = 0 }: Socket): string {
-  return formatEndpoint({ host: unmapped(remoteAddress), port: remotePort });
+function waiting(socket: Socket): Omit<Waiting, "take"> {
+  const { remoteAddress = "", remotePort = 0 } = socket;
+  const peer = formatEndpoint({ host: unmapped(remoteAddress), port: remotePort });
+  return { socket, arrived_at: performance.now(), peer };
 }

@@ -14,12 +14,12 @@ export type Terms = { readonly pool: string; readonly tokens: readonly string[] 
 /**
  * Whose a connection is: what an agent calls itself, below what it is known by, which is its
  * certificate, its token or its address. So nobody can pass for an agent that is known by something else.
- * Throws `not_found` for another pool and `forbidden` for a wrong token.
+ * Throws `forbidden` for another pool or a wrong token.
  */
 export function ownerOf(socket: Socket, hello: Hello, { pool, tokens }: Terms): string {
   const { service, owner = "", token = "" } = hello;
   if (service && service !== pool) {
-    throw new Fault("not_found", `agents of ${service} come to ${pool}`);
+    throw new Fault("forbidden", `it serves another pool than ${pool}`);
   }
   return `${identityOf(socket, token, tokens)} ${owner}`;
 }

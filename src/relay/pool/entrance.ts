@@ -13,7 +13,7 @@ type Entering = {
   /** Owns the socket from here on. */
   enter(socket: Socket): void;
   /** Came too often, or failed to say its ClientHello or to prove who it is. */
-  refused(why: "rate" | "malformed", reason?: string): void;
+  refused(why: "rate" | "malformed", story: { source?: string; reason?: string }): void;
 };
 
 /** Where agents come in: by TCP, and by TLS above it if their relay wants that. */
@@ -22,7 +22,7 @@ export async function openEntrance(
   tls: AgentTls | undefined,
   { enter, refused }: Entering,
 ): Promise<Listener> {
-  const tooSoon = (): void => refused("rate");
+  const tooSoon = (source: string): void => refused("rate", { source });
   if (!tls) return await listen(options, enter, tooSoon);
   const scope = new Scope();
   const below = new Map<string, Socket>();
@@ -35,7 +35,7 @@ export async function openEntrance(
           const socket = below.get(connectionOf(secure));
           enter(socket ? resettable(secure, socket) : secure);
         },
-        failed: (reason) => refused("malformed", reason),
+        failed: (reason) => refused("malformed", { reason }),
       },
     ),
   );

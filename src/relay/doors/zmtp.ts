@@ -1,0 +1,32 @@
+import {
+  GREETING_SIZE,
+  OPENING_SIZE,
+  readCurveHello,
+  readGreeting,
+  SIGNATURE_SIZE,
+} from "../../wire/zmtp.ts";
+import type { Greeting } from "./greeting.ts";
+
+/**
+ * Lets in ZeroMQ clients that begin a CURVE handshake (seed-systems 3.6). The hello is their greeting
+ * and their HELLO, which a worker has to hear instead of us, so that whoever says anything else never
+ * costs a worker. A client says its HELLO only to somebody who has greeted it.
+ */
+export const ZMTP_CLIENT: Greeting = {
+  size_max: OPENING_SIZE,
+  read(bytes) {
+    const used = readCurveHello(bytes);
+    return used === undefined ? undefined : { hello: bytes.toString("latin1", 0, used), used };
+  },
+  farewell: () => undefined,
+};
+
+/** Lets in ZeroMQ workers by the signature that they begin with; all they say is for their client. */
+export const ZMTP_WORKER: Greeting = {
+  size_max: GREETING_SIZE,
+  read(bytes) {
+    readGreeting(bytes, "CURVE");
+    return bytes.length < SIGNATURE_SIZE ? undefined : { hello: "", used: 0 };
+  },
+  farewell: () => undefined,
+};

@@ -5,6 +5,7 @@ import { makeCertificates } from "../roles/dev/certificates.ts";
 import { demo } from "../roles/dev/demo.ts";
 import { warnAboutExpiry } from "../roles/dev/expiry.ts";
 import { demoPassthrough } from "../roles/dev/passthrough.ts";
+import { demoPool } from "../roles/dev/pool.ts";
 import { program } from "./program.ts";
 
 const tell = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -46,4 +47,8 @@ dev
   .description("start six roles on free ports and reach an HTTPS server behind both proxies")
   .addOption(settings)
   .action((flags) => run((signal) => demoPassthrough(flags.settings, signal)));
+dev
+  .command("demo-pool")
+  .description("start a relay and an agent on free ports, and reach the server beside the agent")
+  .action(() => run((signal) => demoPool(signal)));
 await dev.parseAsync();

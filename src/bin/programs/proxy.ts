@@ -97,10 +97,10 @@ function addAgent(run: Command): void {
     .option("--forward <host:port>", "the server that clients get")
     .option("--echo", "clients get back what they say", false)
     .option("--service <name>", "the pool, where the relay should make sure of it")
-    .option("--size <number>", "connections that wait or are in use", connections, 10)
-    .option("--min <number>", "this many at least, by default as --size", connections)
-    .option("--max <number>", "this many at most, by default as --size and --spare", connections)
-    .option("--spare <number>", "this many more than are in use, so that they grow", connections, 0)
+    .option("--size <number>", "as many connections always, in use or not", connections)
+    .option("--min <number>", "without --size: this many at least (default: 10)", connections)
+    .option("--spare <number>", "this many more than are in use (default: 10)", connections)
+    .option("--max <number>", "this many at most (default: 1000)", connections)
     .option("--token-file <file>", `what lets this agent in; or the variable ${TOKEN_VARIABLE}`)
     .option("--ca <file>", "dial by TLS, and believe this authority")
     .option("--cert <file>", "with --ca: our certificate")
@@ -113,7 +113,7 @@ function addAgent(run: Command): void {
     });
   show(agent, [
     "proxy run agent --relay relay.example.org --forward 127.0.0.1:22",
-    "proxy run agent --relay relay.example.org:8000 --forward localhost:8080 --min 2 --max 50 --spare 2",
+    "proxy run agent --relay relay.example.org:8000 --forward localhost:8080 --min 2 --spare 2 --max 50",
     `${TOKEN_VARIABLE}="$(cat token)" proxy run agent --relay localhost --echo`,
     "proxy run agent --relay localhost --echo --ca root.crt --cert agent.crt --key agent.key",
   ]);
@@ -124,6 +124,6 @@ const CONNECTIONS_MAX = 10_000;
 
 function connections(text: string): number {
   const value = Number(text);
-  if (/^\d+$/.test(text) && value <= CONNECTIONS_MAX) return value;
-  throw new InvalidArgumentError(`expected a whole number from 0 to ${CONNECTIONS_MAX}`);
+  if (/^\d+$/.test(text) && value > 0 && value <= CONNECTIONS_MAX) return value;
+  throw new InvalidArgumentError(`expected a whole number from 1 to ${CONNECTIONS_MAX}`);
 }

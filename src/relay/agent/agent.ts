@@ -21,6 +21,7 @@ const EARLY_MAX = 1_000;
 
 /** How many connections there are: `min` at least, `spare` more than are in use, never more than `max`. */
 type Size = { min: number; max: number; spare: number };
+const GROWING: Size = { min: 10, max: 1_000, spare: 10 };
 
 /** How a connection ended: without a client, when both sides had finished, broken, or by its handler's fault. */
 type Closing = {
@@ -34,6 +35,8 @@ type AgentEvents = {
   opened?(session: number): void;
   /** Exactly once for each connection that was made to the relay. */
   closed?(closing: Closing): void;
+  /** As many connections wait as shall. Told once, and again after trouble. */
+  ready?(): void;
   /** Something is not as it should be, and is tried again. */
   troubled?(problem: string): void;
 };
@@ -46,7 +49,8 @@ type AgentOptions = {
   service?: string;
   token?: string;
   tls?: Relay["tls"];
-  size?: number | Size;
+  /** A number is as many always, as RelayServer has them. */
+  size?: number | Partial<Size>;
   handler: Serve | Handler;
   /** How often the handler is asked whether it could serve, and how long clients may stay at the end. */
   check_every_ms?: number;
@@ -87,13 +91,15 @@ class PoolAgent implements AsyncDisposable {
   #able: boolean;
   #failing = false;
   #pausing = false;
+  #ready = false;
 
   constructor(options: AgentOptions) {
     const { relay: endpoint, commands = above(endpoint), service, token, tls, handler } = options;
-    const { size = 10, check_every_ms = 10_000, drain_ms = 10_000, events = {} } = options;
+    const { size = GROWING, check_every_ms = 10_000, drain_ms = 10_000, events = {} } = options;
     const hello = { owner: nanoid(), ...(service && { service }), ...(token && { token }) };
     this.#relay = { endpoint, commands, tls, hello };
-    this.#size = typeof size === "number" ? { min: size, max: size, spare: 0 } : size;
+    this.#size =
+      typeof size === "number" ? { min: size, max: size, spare: 0 } : { ...GROWING, ...size };
     this.#handler = typeof handler === "function" ? { serve: handler } : handler;
     this.#events = events;
     this.#drain_ms = drain_ms;
@@ -134,6 +140,10 @@ class PoolAgent implements AsyncDisposable {
     const { min, max, spare } = this.#size;
     const wanted = Math.min(max, Math.max(min, used + spare));
     const missing = wanted - used - waiting - dialling;
+    if (missing + dialling <= 0 && !this.#ready) {
+      this.#ready = true;
+      this.#events.ready?.();
+    }
     const room = (this.#failing ? 1 : DIALS_MAX) - dialling;
     for (let left = Math.min(missing, room); left > 0; left -= 1) {
       const leg: Leg = { phase: "dialling", announced: new AbortController() };
@@ -232,6 +242,7 @@ class PoolAgent implements AsyncDisposable {
   #lostRelay(problem: string): void {
     if (!this.#failing) this.#events.troubled?.(problem);
     this.#failing = true;
+    this.#ready = false;
     if (this.#pausing) return;
     this.#pausing = true;
     void this.#backoff
@@ -262,6 +273,7 @@ class PoolAgent implements AsyncDisposable {
         if (signal.aborted) return;
         if (this.#able) this.#events.troubled?.(explain(reason));
         this.#able = false;
+        this.#ready = false;
         this.#withdraw.abort();
         this.#withdraw = new AbortController();
         setMaxListeners(0, this.#withdraw.signal);

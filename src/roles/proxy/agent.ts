@@ -19,11 +19,11 @@ export type AgentFlags = {
   forward?: string;
   echo: boolean;
   service?: string;
-  /** How many connections wait, or how many there are at least and at most, and to spare. */
-  size: number;
+  /** As many connections always, or how many at least and at most, and to spare. */
+  size?: number;
   min?: number;
   max?: number;
-  spare: number;
+  spare?: number;
   tokenFile?: string;
   ca?: string;
   cert?: string;
@@ -39,10 +39,8 @@ export async function runAgent(
 ): Promise<void> {
   await using scope = new Scope(signal);
   const { relay, commands } = endpointsOf(flags.relay);
-  const { service, size, min = size, spare } = flags;
-  const { max = Math.max(min, size) + spare } = flags;
-  if (max < min)
-    throw new Fault("settings", `--max ${max} is less than the ${min} there are always`);
+  const { service } = flags;
+  const size = sizeOf(flags);
   const shown = flags.tokenFile ? await readToken(flags.tokenFile) : token;
   const agent = scope.use(
     poolAgent({
@@ -51,7 +49,7 @@ export async function runAgent(
       ...(service && { service }),
       ...(shown && { token: shown }),
       tls: await tlsOf(flags, relay),
-      size: { min, max, spare },
+      size,
       handler: handlerOf(flags),
       drain_ms: DRAIN_MS,
       events: {
@@ -60,13 +58,28 @@ export async function runAgent(
           const level = closing.why === "failed" ? "warn" : "info";
           log[closing.why === "unused" ? "debug" : level](closing, "connection over");
         },
+        ready: () => log.info({ relay }, "waiting for clients"),
         troubled: (reason) => log.warn({ reason }, "not as it should be, and tried again"),
       },
     }),
   );
-  log.info({ relay, commands, service, to: flags.forward ?? "echo", min, max, spare }, "started");
+  log.info({ relay, commands, service, to: flags.forward ?? "echo", size }, "started");
   await aborted(scope.signal);
   log.info({ ...agent.count }, "stopping");
+}
+
+function sizeOf({
+  size,
+  ...growing
+}: AgentFlags): number | { min?: number; max?: number; spare?: number } {
+  const { min, max, spare } = growing;
+  const grows = { ...(min && { min }), ...(max && { max }), ...(spare && { spare }) };
+  if (size === undefined) return grows;
+  if (Object.keys(grows).length === 0) return size;
+  throw new Fault(
+    "settings",
+    "--size is as many always; leave it out, or --min, --max and --spare",
+  );
 }
 
 /** The ports are the ancestor's unless it is said which. */

@@ -49,7 +49,7 @@ describe("the npm package", () => {
         "settings/production/systemd/eps.service",
       ]),
     );
-    expect(files.filter((file) => /\.(key|crt|log|ts)$/.test(file))).toEqual([]);
+    expect(files.filter((file) => /\.(key|crt|log)$|(?<!\.d)\.ts$/.test(file))).toEqual([]);
   });
 
   it("asks npm for every package that it uses", async () => {
@@ -62,8 +62,24 @@ describe("the npm package", () => {
         used.add(scope.startsWith("@") ? `${scope}/${rest}` : scope);
       }
     }
-    const others = [...used].filter((name) => !name.startsWith("node:"));
+    const others = [...used].filter((name) => !name.startsWith("node:") && name !== "eps-broker");
     expect(others.sort()).toEqual(Object.keys(dependencies).sort());
+  });
+
+  it("gives programs an agent of their own, with its types", async () => {
+    const { exports } = JSON.parse(await readFile(join(unpacked(), "package.json"), "utf8"));
+    for (const file of Object.values<string>(exports["."])) {
+      expect(files).toContain(file.replace("./", ""));
+    }
+    const script = join(unpacked(), "library.mjs");
+    await writeFile(
+      script,
+      'import { echo, forward, poolAgent } from "eps-broker";\n' +
+        'const agent = poolAgent({ relay: "127.0.0.1:1", handler: echo() });\n' +
+        'console.log(typeof forward("localhost", 22).serve, agent.count.waiting);\n' +
+        "await agent[Symbol.asyncDispose]();\n",
+    );
+    expect(node(script)).toMatchObject({ status: 0, stdout: "function 0\n" });
   });
 
   it("runs where nothing else of the project is", { timeout: 90_000 }, () => {

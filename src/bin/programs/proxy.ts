@@ -4,7 +4,7 @@ import type { AgentFlags } from "../../roles/proxy/agent.ts";
 import { checkProxies } from "../../roles/proxy/check.ts";
 import { runPrivateProxy } from "../../roles/proxy/private.ts";
 import { runPublicProxy } from "../../roles/proxy/public.ts";
-import { PRESETS, ProxySettings } from "../../roles/proxy/settings.ts";
+import { PRESET_NAMES, ProxySettings, presetPool } from "../../roles/proxy/settings.ts";
 import { addCheck, program, serve, serveAsTold, show } from "../program.ts";
 
 const source = { schema: ProxySettings, variable: "PROXY_SETTINGS" };
@@ -52,6 +52,12 @@ export function proxyProgram(): Command {
   return proxy;
 }
 
+type PoolFlags = {
+  preset?: (typeof PRESET_NAMES)[number];
+  host?: string;
+  ports?: number[];
+};
+
 function addPool(run: Command): void {
   const pool = run
     .command("pool")
@@ -60,13 +66,16 @@ function addPool(run: Command): void {
       new Option(
         "--preset <name>",
         "no settings, but the ports and the ways of RelayServer (agents at 8000, clients at 8002) or of StreamQ-Proxy (ZeroMQ workers at 9998, clients at 9999, agents at 9996)",
-      ).choices(Object.keys(PRESETS)),
+      ).choices(PRESET_NAMES),
     )
-    .action(async ({ preset }: { preset?: keyof typeof PRESETS }, command) => {
+    .option("--host <address>", "with --preset: where to listen (default: every interface)")
+    .option("--ports <list>", "with --preset: other ports, such as 8000,8001,8002", ports)
+    .action(async ({ preset, ...where }: PoolFlags, command) => {
       const { runPools } = await import("../../roles/proxy/pools.ts");
       if (preset) {
-        const pools = [PRESETS[preset]()];
-        return await serveAsTold(command, (deps, signal) => runPools(pools, deps, signal));
+        return await serveAsTold(command, (deps, signal) =>
+          runPools([presetPool(preset, where)], deps, signal),
+        );
       }
       await serve(command, source, (settings, deps, signal) => {
         const { pools, metrics: status, pools_control: control } = settings;
@@ -80,6 +89,7 @@ function addPool(run: Command): void {
     });
   show(pool, [
     "proxy run pool --preset relayserver",
+    "proxy run pool --preset relayserver --host localhost --ports 7000,7001,7002",
     "proxy run pool --preset streamq",
     "PROXY_SETTINGS=pools.yml proxy run pool",
     "proxy run agent --relay relay.example.org --forward 127.0.0.1:22   # beside the server",
@@ -126,4 +136,10 @@ function connections(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value > 0 && value <= CONNECTIONS_MAX) return value;
   throw new InvalidArgumentError(`expected a whole number from 1 to ${CONNECTIONS_MAX}`);
+}
+
+function ports(text: string): number[] {
+  const numbers = text.split(",").map(Number);
+  if (/^\d{1,5}(,\d{1,5})*$/.test(text) && numbers.every((each) => each < 65_536)) return numbers;
+  throw new InvalidArgumentError("expected port numbers with commas between them");
 }

@@ -12,7 +12,8 @@ export type Visit = { readonly session: number; readonly signal: AbortSignal };
 /**
  * Serves one client over a stream that is its own: half-open capable, paused, the client's first bytes
  * in it. Where a promise is brought back, the stream is ended for the handler when it resolves, and
- * reset when it rejects.
+ * reset when it rejects. (`for await` over a socket of Node's destroys it at its end, so that nothing
+ * could be answered any more; readline, or listening to `data`, does not.)
  */
 export type Serve = (stream: Socket, visit: Visit) => unknown;
 

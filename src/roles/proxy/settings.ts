@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Fault } from "../../core/fault.ts";
 import { live } from "../../core/settings/live.ts";
 import {
   defaultsOf,
@@ -15,6 +16,7 @@ import { ENGINES } from "../../relay/engine.ts";
 import { POLICIES } from "../../relay/rendezvous/policy.ts";
 import { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { DatastoreSettings } from "../../store/settings.ts";
+import { formatEndpoint } from "../../wire/endpoint.ts";
 
 /** Ours. */
 const SpliceChoice = defaultTo("auto", z.enum(ENGINES));
@@ -138,30 +140,35 @@ const PoolSettings = z.strictObject({
 });
 export type PoolSettings = z.infer<typeof PoolSettings>;
 
-/** Settings of a pool for those who want no others: the ports of an ancestor on every interface, and its ways. */
-export const PRESETS = {
-  relayserver: () =>
-    PoolSettings.parse({
-      name: "relayserver",
-      data_bind_address: ":8000",
-      command_bind_address: ":8001",
-      client_bind_address: ":8002",
-      queue_max: 0,
-      needs_listener: true,
-    }),
-  streamq: () =>
-    PoolSettings.parse({
-      name: "streamq",
-      data_bind_address: ":9996",
-      command_bind_address: ":9997",
-      worker_bind_address: ":9998",
-      client_bind_address: ":9999",
-      gate: "curve",
-      queue_max: 1_024,
-      queue_per_source_max: 1_024,
-      queue_timeout: 25,
-    }),
+/** Pools for those who want no settings: the ports of an ancestor, and its ways. */
+const PRESETS = {
+  relayserver: {
+    ports: { data: 8000, command: 8001, client: 8002 },
+    rest: { queue_max: 0, needs_listener: true },
+  },
+  streamq: {
+    ports: { data: 9996, command: 9997, worker: 9998, client: 9999 },
+    rest: { gate: "curve", queue_max: 1_024, queue_per_source_max: 1_024, queue_timeout: 25 },
+  },
 };
+export const PRESET_NAMES = Object.keys(PRESETS) as Array<keyof typeof PRESETS>;
+
+/** A preset at a host (an empty one is every interface), with other ports in the order of its own if there are any. */
+export function presetPool(
+  name: keyof typeof PRESETS,
+  { host = "", ports }: { host?: string; ports?: readonly number[] },
+): PoolSettings {
+  const { ports: own, rest } = PRESETS[name];
+  const names = Object.keys(own);
+  if (ports && ports.length !== names.length) {
+    throw new Fault("settings", `--ports: ${name} has ${names.length}: ${names.join(", ")}`);
+  }
+  const binds = Object.entries(own).map(([port, number], index) => [
+    `${port}_bind_address`,
+    formatEndpoint({ host, port: ports?.[index] ?? number }),
+  ]);
+  return PoolSettings.parse({ name, ...rest, ...Object.fromEntries(binds) });
+}
 
 export const ProxySettings = z.strictObject({
   metrics: optional(z.strictObject({ bind_address: endpoint })),

@@ -48,8 +48,8 @@ export type Refusal =
   | "handshake"
   | "banned";
 
-/** What there is in a pool: connections that wait for a client, clients that wait for one, and pairs. */
-type PoolCount = { readonly offers: number; readonly demands: number; readonly matches: number };
+/** What there is in a pool: connections that wait for a client, clients that wait for one, pairs, and agents that hear of them. */
+type PoolCount = Readonly<Record<"offers" | "demands" | "matches" | "listeners", number>>;
 
 /** What happens at doors and to circuits: counted with few labels, logged with many fields. Never throws. */
 export class RelayEvents {
@@ -175,7 +175,7 @@ export class RelayEvents {
   /** `story` is for the log: whom it asked for, what went wrong. */
   turnedAway(door: Door, why: Refusal, story: Record<string, unknown> = {}): void {
     this.#turnedAway.inc({ door, why });
-    const level = why === "unreachable" ? "info" : "debug";
+    const level = why === "unreachable" || why === "forbidden" ? "info" : "debug";
     this.#log[level]({ door, ...story, why, ending: "refused" }, "refused");
   }
 
@@ -235,14 +235,14 @@ export class RelayEvents {
 function watchPools(metrics: Metrics, pools: ReadonlyMap<string, () => PoolCount>): void {
   new Gauge({
     name: "eps_broker_pool",
-    help: "What there is in a pool: connections that wait for a client, clients that wait for one, pairs",
+    help: "What there is in a pool: connections that wait for a client, clients that wait for one, pairs, listeners",
     labelNames: ["pool", "what"],
     registers: [metrics],
     collect() {
       this.reset();
       for (const [pool, count] of pools) {
-        const { offers, demands, matches } = count();
-        for (const [what, number] of Object.entries({ offers, demands, matches }))
+        const { offers, demands, matches, listeners } = count();
+        for (const [what, number] of Object.entries({ offers, demands, matches, listeners }))
           this.set({ pool, what }, number);
       }
     },

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { freePorts } from "../../src/roles/dev/ports.ts";
 import { moveToFreePorts } from "../../src/roles/dev/town.ts";
 import { cloneProject } from "../support/clone.ts";
 import { describeWith } from "../support/tools.ts";
@@ -18,6 +19,9 @@ const [
   service = [],
   passthrough = [],
   passthroughByHand = [],
+  pool = [],
+  poolByHand = [],
+  streamq = [],
   inside = [],
   status = [],
   bench = [],
@@ -81,10 +85,13 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(service).toHaveLength(4);
     expect(passthrough).toEqual(["make demo-passthrough"]);
     expect(passthroughByHand).toHaveLength(5);
+    expect(pool).toEqual(["make demo-pool"]);
+    expect(poolByHand).toHaveLength(3);
+    expect(streamq).toEqual(["make demo-streamq"]);
     expect(inside).toHaveLength(9);
     expect(status).toHaveLength(2);
     expect(bench).toEqual(["make bench"]); // too long to be run here; its guard is run by itself
-    expect(blocks).toHaveLength(8);
+    expect(blocks).toHaveLength(11);
   });
 
   it("shows a demo that works and leaves nothing behind", { timeout: 120_000 }, () => {
@@ -99,6 +106,12 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     const told = shell("make demo-passthrough");
     expect(told).toContain('"hello": "from inside"');
     expect(told).toMatch(/door +sni\n +caller +test.internal-server.local/);
+  });
+
+  it("shows a pool", { timeout: 120_000 }, () => {
+    const told = shell("make demo-pool");
+    expect(told.match(/client 127\.0\.0\.1:\d+ ↔ connection +\d+ of the agent/g)).toHaveLength(12);
+    expect(told).toContain("all 50 answers were those of the server inside");
   });
 
   it("installs the programs", { timeout: 120_000 }, () => {
@@ -157,6 +170,19 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
       path: "/jsonrpc",
       asked_by_name: expect.stringMatching(/^test\.internal-server\.local/),
     });
+  });
+
+  it("reaches the same server through a pool", { timeout: 120_000 }, async () => {
+    const [relay = "", agent = "", curl = ""] = poolByHand;
+    const [data, command, clients] = await freePorts(3);
+    serve(`${relay} --host localhost --ports ${data},${command},${clients}`);
+    const target = `127.0.0.1:${ports.get("7777")}`;
+    serve(
+      agent.replace("localhost", `localhost:${data},${command}`).replace("127.0.0.1:7777", target),
+    );
+    const there = `${curl.replace("8002", `${clients}`)} --silent --show-error`;
+    const answer = await eventually(30_000, async () => JSON.parse(shell(there)));
+    expect(answer).toMatchObject({ hello: "from inside", path: "/" });
   });
 
   it("lets you look inside", { timeout: 120_000 }, () => {

@@ -234,9 +234,9 @@ class PoolAgent implements AsyncDisposable {
     leg.socket?.once("close", () => clearTimeout(timer));
   }
 
-  #lost(problem: string): void {
+  #lost(problem: string | undefined): void {
     this.#early.clear(); // a relay that was started anew counts from 0
-    this.#events.troubled?.(problem);
+    if (problem) this.#events.troubled?.(problem);
   }
 
   #lostRelay(problem: string): void {

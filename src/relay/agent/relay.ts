@@ -106,14 +106,15 @@ type Told = ReturnType<typeof decodeAnnouncement> & {};
 
 /**
  * Listens to what the relay announces until the signal aborts, and tells `heard`. A channel that
- * breaks is opened again; `lost` is told why, each time.
+ * breaks is opened again; `lost` hears of each, and why it broke unless it is what it heard before.
  */
 export async function listenToRelay(
   relay: Relay,
-  { heard, lost }: { heard(announcement: Told): void; lost(problem: string): void },
+  { heard, lost }: { heard(announcement: Told): void; lost(problem: string | undefined): void },
   signal: AbortSignal,
 ): Promise<void> {
   const backoff = new Backoff(AWAY_MS);
+  let known = "";
   while (!signal.aborted) {
     const began_at = performance.now();
     try {
@@ -123,9 +124,12 @@ export async function listenToRelay(
       throw new Fault("unreachable", `the relay closed its announcements (${relay.commands})`);
     } catch (reason) {
       if (signal.aborted) return;
-      lost(explain(reason));
+      const settled = performance.now() - began_at > SETTLED_MS;
+      const problem = explain(reason);
+      lost(problem === known && !settled ? undefined : problem);
+      known = problem;
+      if (settled) backoff.reset();
     }
-    if (performance.now() - began_at > SETTLED_MS) backoff.reset();
     await backoff.wait(signal).catch(() => {});
   }
 }

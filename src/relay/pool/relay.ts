@@ -13,7 +13,8 @@ import type { Engine } from "../engine.ts";
 import type { RelayEvents } from "../events.ts";
 import type { Door } from "../leg.ts";
 import { readMessage } from "../read-message.ts";
-import { type Demand, type PoolCount, Pools, type PoolsSettings } from "../rendezvous/pool.ts";
+import { type Demand, type PoolCount, Pools } from "../rendezvous/pool.ts";
+import type { PoolsTerms } from "../rendezvous/pool-terms.ts";
 import { Gate, type GateSettings } from "../zmtp/gate.ts";
 import { ownerOf, type Terms } from "./agents.ts";
 import { type Ear, hearAlong } from "./ears.ts";
@@ -35,7 +36,7 @@ type PoolRelaySettings = {
   readonly terms: Terms;
   readonly ports: PoolPorts;
   readonly tls: AgentTls | undefined;
-  readonly pools: PoolsSettings;
+  readonly pools: PoolsTerms;
   /** Command channels that may be open, read once. */
   readonly listeners_max: number;
   /** With it clients and workers are ZeroMQ peers with CURVE; without it they may be anybody. */
@@ -123,9 +124,9 @@ export class PoolRelay implements AsyncDisposable {
   }
 
   get count(): PoolCount {
-    const [pool = { offers: 0, demands: 0, matches: 0, suspended: false }] = this.#pools.list();
-    const { offers, demands, matches, suspended } = pool;
-    return { offers, demands, matches, suspended };
+    const nothing = { offers: 0, demands: 0, matches: 0, listeners: 0, suspended: false };
+    const [{ offers, demands, matches, listeners, suspended } = nothing] = this.#pools.list();
+    return { offers, demands, matches, listeners, suspended };
   }
 
   async open(): Promise<void> {

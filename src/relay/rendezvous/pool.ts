@@ -1,33 +1,7 @@
 import { Fault } from "../../core/fault.ts";
 import { Holdings } from "../../net/source.ts";
-import { choose, type Group, type Policy, remember } from "./policy.ts";
-
-/** All of these are read when they are needed, so that they may change. */
-export type PoolSettings = {
-  /** How an offer is chosen; where one policy has no answer the next is asked, and at last `fifo`. */
-  policies: readonly Policy[];
-  /** How many demands may wait for an offer (0 refuses them at once, as RelayServer does), and how long. */
-  queue_max: number;
-  patience_ms: number;
-  /** Demands of one source that may wait at the same time. */
-  queue_per_source_max: number;
-  /** Offers that may wait: in this pool, and of one owner. */
-  offers_max: number;
-  offers_per_owner_max: number;
-  /** Refuse demands while no owner listens to announcements, as RelayServer does. */
-  needs_listener: boolean;
-  /** After so many failed pairs in a row an owner is passed over for a while, if there are others. */
-  failures_max: number;
-  rest_ms: number;
-};
-
-export type PoolsSettings = {
-  /** The pool of this name; throws if there may be none, but never for one that is in use. */
-  pool(name: string): PoolSettings;
-  /** In all pools together. */
-  offers_max: number;
-  queue_max: number;
-};
+import { choose, type Group, remember } from "./policy.ts";
+import type { PoolsTerms, PoolTerms } from "./pool-terms.ts";
 
 type Offer<Leg> = {
   readonly pool: string;
@@ -53,8 +27,10 @@ type PoolEvents<Leg, Ear> = {
   lonely(demand: Demand<Leg>): void;
 };
 
-/** Offers and demands that wait, pairs, and whether nobody is paired for now. */
-export type PoolCount = { offers: number; demands: number; matches: number; suspended: boolean };
+/** Offers and demands that wait, pairs, those who hear of them, and whether nobody is paired for now. */
+export type PoolCount = Record<"offers" | "demands" | "matches" | "listeners", number> & {
+  suspended: boolean;
+};
 
 type OwnerGroup<Leg, Ear> = Group<Offer<Leg>> & { readonly ears: Set<Ear> };
 
@@ -84,7 +60,7 @@ type Pool<Leg, Ear> = {
  * the offers are, one agent or one address; its ears hear what becomes of them.
  */
 export class Pools<Leg, Ear = never> {
-  readonly #settings: PoolsSettings;
+  readonly #settings: PoolsTerms;
   readonly #events: PoolEvents<Leg, Ear>;
   readonly #pools = new Map<string, Pool<Leg, Ear>>();
   readonly #matches = new Map<Offer<Leg> | Demand<Leg>, Match<Leg>>();
@@ -92,15 +68,17 @@ export class Pools<Leg, Ear = never> {
   #offers = 0;
   #demands = 0;
 
-  constructor(settings: PoolsSettings, events: PoolEvents<Leg, Ear>) {
+  constructor(settings: PoolsTerms, events: PoolEvents<Leg, Ear>) {
     this.#settings = settings;
     this.#events = events;
   }
 
   /** What waits and what is matched, pool by pool. */
   list(): Array<PoolCount & { pool: string }> {
-    return [...this.#pools.values()].map(({ name: pool, offers, demands, matches, suspended }) => {
-      return { pool, offers: offers.size, demands: demands.size, matches, suspended };
+    return [...this.#pools.values()].map(({ name: pool, matches, suspended, ...held }) => {
+      const listeners = [...held.groups.values()].reduce((sum, { ears }) => sum + ears.size, 0);
+      const [offers, demands] = [held.offers.size, held.demands.size];
+      return { pool, offers, demands, matches, listeners, suspended };
     });
   }
 
@@ -241,7 +219,7 @@ export class Pools<Leg, Ear = never> {
     }
   }
 
-  #admit(pool: Pool<Leg, Ear>, { source }: Demand<Leg>, settings: PoolSettings): void {
+  #admit(pool: Pool<Leg, Ear>, { source }: Demand<Leg>, settings: PoolTerms): void {
     if (settings.queue_max === 0) {
       throw new Fault("unreachable", `nobody waits for clients of ${pool.name}`);
     }

@@ -1,5 +1,5 @@
 import type { DoorSettings } from "../../relay/doors/admission.ts";
-import type { PoolSettings as PoolTerms } from "../../relay/rendezvous/pool.ts";
+import type { PoolTerms } from "../../relay/rendezvous/pool-terms.ts";
 import type { GateSettings } from "../../relay/zmtp/gate.ts";
 import type { PoolSettings, PublicProxySettings } from "./settings.ts";
 

@@ -65,7 +65,7 @@ describe("the rendezvous of a pool", () => {
     for (const leg of ["d1", "d2"]) demand(leg);
     expect(met).toEqual(["o1 d1", "o2 d2"]);
     expect(rendezvous.list()).toEqual([
-      { pool: "ssh", offers: 1, demands: 0, matches: 2, suspended: false },
+      { pool: "ssh", offers: 1, demands: 0, matches: 2, listeners: 0, suspended: false },
     ]);
   });
 
@@ -85,7 +85,7 @@ describe("the rendezvous of a pool", () => {
     expect(() => demand("d3")).toThrow(unreachable);
     expect(met).toEqual(["o1 d2"]);
     expect(rendezvous.list()).toEqual([
-      { pool: "ssh", offers: 0, demands: 0, matches: 1, suspended: false },
+      { pool: "ssh", offers: 0, demands: 0, matches: 1, listeners: 0, suspended: false },
     ]);
   });
 

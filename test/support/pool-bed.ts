@@ -109,6 +109,15 @@ export class PoolBed implements AsyncDisposable {
     return bed;
   }
 
+  /** Says something at a port and hears how it is hung up on. */
+  async isTurnedAway(port: "data" | "command", said: Buffer): Promise<string> {
+    const socket = await this.dial(port);
+    const ear = new Ear(socket);
+    socket.write(said);
+    const ending = await ear.hearsTheEnd();
+    return `${ear.size} bytes, ${ending === "ECONNRESET" ? "end" : ending}`;
+  }
+
   async dial(port: "data" | "command" | "client" | "worker", from?: string): Promise<Socket> {
     const socket = await dialFreely(this.relay.ports[port] ?? 0, from);
     this.#sockets.push(socket);
@@ -121,7 +130,7 @@ export class PoolBed implements AsyncDisposable {
     const ear = new Ear(socket);
     await say(socket, said);
     const length = (await ear.hears(4)).readUInt32BE(0);
-    const [session, host, port] = fieldsOf((await ear.hears(4 + length)).subarray(4));
+    const [session, host, port] = fieldsOf((await ear.hears(4 + length)).subarray(4, 4 + length));
     return {
       socket,
       ear,

@@ -6,6 +6,7 @@ import { demo } from "../roles/dev/demo.ts";
 import { warnAboutExpiry } from "../roles/dev/expiry.ts";
 import { demoPassthrough } from "../roles/dev/passthrough.ts";
 import { demoPool } from "../roles/dev/pool.ts";
+import { demoStreamq } from "../roles/dev/streamq.ts";
 import { program } from "./program.ts";
 
 const tell = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -51,4 +52,8 @@ dev
   .command("demo-pool")
   .description("start a relay and an agent on free ports, and reach the server beside the agent")
   .action(() => run((signal) => demoPool(signal)));
+dev
+  .command("demo-streamq")
+  .description("start a relay for ZeroMQ, workers, clients, and a tap that reads along")
+  .action(() => run((signal) => demoStreamq(signal)));
 await dev.parseAsync();

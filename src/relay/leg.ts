@@ -24,9 +24,14 @@ export type Side = "caller" | "callee";
 
 /**
  * Whose the legs are (operators, the name that a client asked for, or a client's address and its pool),
- * and the request they serve. In a pool agents know it as a session.
+ * and the request they serve. In a pool it is told as well where the server came from, and by which
+ * number its agent knows this.
  */
-export type Names = Record<Side, string> & { readonly request: string; readonly session?: number };
+export type Names = Record<Side, string> & {
+  readonly request: string;
+  readonly server?: string;
+  readonly session?: number;
+};
 
 /** Two legs that met, and what is known about whom they belong to. */
 export type Meeting = {

@@ -342,6 +342,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     await bed.host();
     const { socket } = await bed.client();
     const caller = `127.0.0.1:${socket.localPort}`;
+    const server = `127.0.0.1:${host.socket.localPort}`;
     await say(socket, "ping");
     await host.heard(4);
     const now = await bed.samples();
@@ -353,7 +354,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     await bed.counts(1, 0, 0);
     await until(() => bed.lines.length === 2, "the circuit is told");
     expect(bed.lines).toMatchObject([
-      { msg: "circuit open", door: "pool", caller, callee: "ssh", session: 0 },
+      { msg: "circuit open", door: "pool", caller, callee: "ssh", server, session: 0 },
       { msg: "circuit ended", ending: "done", session: 0, bytes_from_caller: 4 },
     ]);
   });

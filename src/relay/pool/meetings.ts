@@ -64,7 +64,7 @@ export class Meetings {
         throw reason;
       });
       const outcome = await circuits.add({
-        names: this.namesOf(demand, offer.leg.session),
+        names: this.namesOf(demand, offer.leg),
         legs: {
           caller: { door, line: caller, arrived_at: demand.leg.arrived_at },
           callee: { door, line: callee, arrived_at: offer.leg.arrived_at },
@@ -83,9 +83,11 @@ export class Meetings {
     }
   }
 
-  namesOf({ leg, pool }: Demand<Leg>, session?: number): Names {
+  namesOf({ leg, pool }: Demand<Leg>, served?: Leg): Names {
     const names = { caller: leg.peer, callee: pool, request: nanoid(12) };
-    return session === undefined ? names : { ...names, session };
+    if (!served) return names;
+    const { peer: server, session } = served;
+    return { ...names, server, ...(session !== undefined && { session }) };
   }
 
   /** Gives a connection to the engine, or throws if it is gone. */

@@ -13,6 +13,7 @@ import { Deadline, orAbort } from "../core/deadline.ts";
 import { explain, Fault } from "../core/fault.ts";
 import { Handshakes } from "./handshakes.ts";
 import { readPem } from "./pem.ts";
+import { reset } from "./reset.ts";
 import type { TlsSettings } from "./settings.ts";
 
 const HANDSHAKE_MS = 10_000;
@@ -108,7 +109,7 @@ export function remember(socket: TLSSocket): TLSSocket {
 /** A TLS socket cannot be reset, but the connection below it can. */
 export function resettable(secure: TLSSocket, below: Socket): TLSSocket {
   secure.resetAndDestroy = () => {
-    below.resetAndDestroy();
+    reset(below);
     return secure.destroy();
   };
   return secure;

@@ -10,6 +10,7 @@ import {
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
+import { reset as resetTcp } from "../net/reset.ts";
 import type { Endpoint } from "../wire/endpoint.ts";
 import {
   endToEnd,
@@ -331,6 +332,6 @@ export function head(
  */
 export function reset(socket: Duplex): void {
   const isTcp = socket instanceof Socket && !(socket instanceof TLSSocket) && socket.remoteFamily;
-  if (isTcp) socket.resetAndDestroy();
+  if (isTcp) resetTcp(socket);
   else socket.destroy(new Error("the other side broke off"));
 }

@@ -5,6 +5,7 @@ import { nanoid } from "nanoid";
 import { Backoff, Deadline } from "../../core/deadline.ts";
 import { explain, Fault } from "../../core/fault.ts";
 import { Scope } from "../../core/scope.ts";
+import { reset } from "../../net/reset.ts";
 import { formatEndpoint, parseEndpoint } from "../../wire/endpoint.ts";
 import { AWAY_MS, clientCame, dialRelay, listenToRelay, type Relay, sayHello } from "./relay.ts";
 import type { Handler, Serve } from "./targets.ts";
@@ -127,7 +128,7 @@ class PoolAgent implements AsyncDisposable {
     const drained = Promise.all(this.#legs.values());
     const timer = setTimeout(() => {
       this.#leave.abort(new Fault("unreachable", "the agent is stopping"));
-      for (const { socket } of this.#legs.keys()) socket?.resetAndDestroy();
+      for (const { socket } of this.#legs.keys()) if (socket) reset(socket);
     }, this.#drain_ms);
     await Promise.all([drained, closing]);
     clearTimeout(timer);
@@ -206,7 +207,7 @@ class PoolAgent implements AsyncDisposable {
         if (!socket.destroyed) socket.resume().end();
       }
     } catch (reason) {
-      socket.resetAndDestroy();
+      reset(socket);
       this.#look.abort();
       return { why: "failed", problem: explain(reason) };
     }

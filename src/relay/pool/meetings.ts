@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { nanoid } from "nanoid";
 import { Deadline } from "../../core/deadline.ts";
 import { explain } from "../../core/fault.ts";
+import { reset } from "../../net/reset.ts";
 import type { Circuits } from "../circuits.ts";
 import type { Engine } from "../engine.ts";
 import type { RelayEvents } from "../events.ts";
@@ -79,7 +80,7 @@ export class Meetings {
       const left = pools.leave(gone ? demand : offer, { failed: !committed && !gone });
       const story = { ...this.namesOf(demand), reason: explain(reason) };
       if (left) events.turnedAway(door, opening ? "handshake" : "unreachable", story);
-      demand.leg.take().resetAndDestroy();
+      reset(demand.leg.take());
     }
   }
 

@@ -1,4 +1,5 @@
 import { Socket, type SocketConstructorOpts } from "node:net";
+import { reset } from "../../net/reset.ts";
 import type { Ending, Outcome, Side } from "../leg.ts";
 import type { Splice } from "../splice.ts";
 
@@ -129,11 +130,4 @@ function confirmEnd(socket: Socket, end: () => void): void {
   handle?.readStart?.();
   // The answer comes with the next poll for events, which is over at the second of two immediates.
   setImmediate(() => setImmediate(() => socket.errored || end()));
-}
-
-/** Node cannot reset a socket while the end it has to send is on its way, so then it waits for that. */
-function reset(socket: Socket): void {
-  const ending = socket.writableEnded && !socket.writableFinished && socket.writableLength === 0;
-  if (ending && !socket.destroyed) socket.once("finish", () => socket.resetAndDestroy());
-  else socket.resetAndDestroy();
 }

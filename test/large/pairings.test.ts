@@ -14,7 +14,7 @@ import { dialFreely } from "../support/wires.ts";
 
 const MIB = 1024 * 1024;
 /** `PAIRS=500000 npx vitest run --config .vitest.ts test/large/pairings` takes minutes, and tells what it saw. */
-const PAIRS = Number(process.env["PAIRS"] ?? 3_000);
+const PAIRS = Number(process.env["PAIRS"] ?? 2_000);
 const AT_ONCE = 32;
 /** What a heap may grow by before it is collected; in half a million pairs that is 134 bytes for each. */
 const GROWTH_MAX = 64 * MIB;

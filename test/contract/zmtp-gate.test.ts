@@ -178,6 +178,22 @@ describe.each(engines)("the gate before ZeroMQ workers, $name", ({ open: openEng
     await shakeHands(guest, good);
   });
 
+  it("asks nobody else once the client has heard WELCOME [230]", async () => {
+    await open();
+    const [first, second] = [await agent(), await agent()];
+    await bed.counts(2, 0, 0);
+    const guest = await client();
+    await first.hears(OPENING);
+    await say(first.socket, Buffer.concat([CURVE, WELCOME]));
+    await guest.hears(CURVE, WELCOME);
+    first.socket.resetAndDestroy();
+    await guest.ear.hearsTheEnd();
+    expect(refusals()).toEqual(["handshake"]);
+    await bed.counts(1, 0, 0);
+    await say(second.socket, SIGNATURE);
+    await shakeHands(await client(), second);
+  });
+
   it("gives up after three agents' workers, and says so", async () => {
     await open();
     const all = [await agent(), await agent(), await agent(), await agent()];

@@ -70,7 +70,7 @@ const behindAgent = async (name: string, size: number): Promise<AsyncDisposable>
 };
 
 describe("ZeroMQ peers with CURVE, through a relay without keys", () => {
-  it("talk as if they were connected to each other [100, 150, 190]", async () => {
+  it("talk as if they were connected to each other [100, 150, 180]", async () => {
     await open();
     await dialIn({ worker: 1 });
     const client = peers.client(at("client"));

@@ -133,7 +133,7 @@ describe("the rendezvous of a pool", () => {
     expect(rendezvous.list()).toEqual([]);
   });
 
-  it("never gives an offer to a second comer (R1)", () => {
+  it("never gives an offer to a second comer (R1), and knows who has it [200]", () => {
     const { rendezvous, offer, demand, met } = pools({ queue_max: 0 });
     offer("o1");
     rendezvous.leave(demand("d1"));

@@ -134,11 +134,12 @@ describe("the rendezvous of a pool", () => {
   });
 
   it("never gives an offer to a second comer (R1), and knows who has it [200]", () => {
-    const { rendezvous, offer, demand, met } = pools({ queue_max: 0 });
+    const { rendezvous, offer, demand, met, parted } = pools({ queue_max: 0 });
     offer("o1");
     rendezvous.leave(demand("d1"));
     expect(() => demand("d2")).toThrow(unreachable);
     expect(met).toEqual(["o1 d1"]);
+    expect(parted).toEqual(["o1 d1 by demand"]);
   });
 
   it("matches nobody while it is suspended, and everybody in order afterwards", () => {

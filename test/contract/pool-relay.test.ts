@@ -300,7 +300,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     await listening(hello({ token: "s3cret" }));
   });
 
-  it("knows agents by their tokens, so that one cannot hear of another's clients", async () => {
+  it("knows agents by their tokens, so that one cannot hear of another's clients [streamq 210]", async () => {
     await open({ tokens: ["red", "blue"] });
     const red = await listening(hello({ token: "red", owner: "me" }));
     const blue = await listening(hello({ token: "blue", owner: "me" }));
@@ -336,7 +336,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     expect(text(await new Ear(worker).hears(3))).toBe("bye");
   });
 
-  it("tells each pair as a circuit, and counts what there is", async () => {
+  it("tells each pair as a circuit, and counts what there is [streamq 120]", async () => {
     await open({ terms: QUEUE });
     const host = await bed.host();
     await bed.host();

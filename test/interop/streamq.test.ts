@@ -265,6 +265,17 @@ describe("a client that comes with", () => {
     expect(await ask("and now")).toEqual(["worker", "and now"]);
   });
 
+  it("a wrong server key again and again costs as many as it may fail, and then it has to wait", async () => {
+    await open({}, { gate: { ...GATE, failures_max: 2, ban_ms: 60_000 } });
+    await dialIn({ worker: 4 });
+    const client = peers.client(at("client"), { server: zmq.curveKeyPair().publicKey });
+    await client.send("hello");
+    await until(() => bed.lines.filter(({ why }) => why === "banned").length > 2, "it comes again");
+    expect(bed.relay.count.offers).toBe(2);
+    const answer = await peers.ask(at("client", "127.0.0.2"), ["from another place"]);
+    expect(answer).toEqual(["worker", "from another place"]);
+  });
+
   it.each([...HOSTILE, WRONG_KEY])(
     "$who costs workers behind an agent nothing",
     async ({ come }) => {

@@ -300,7 +300,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     await listening(hello({ token: "s3cret" }));
   });
 
-  it("knows agents by their tokens, so that one cannot hear of another's clients [210]", async () => {
+  it("knows agents by their tokens, so that one cannot hear of another's clients [streamq 210]", async () => {
     await open({ tokens: ["red", "blue"] });
     const red = await listening(hello({ token: "red", owner: "me" }));
     const blue = await listening(hello({ token: "blue", owner: "me" }));
@@ -325,7 +325,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     expect(text(await second.heard(5))).toBe("later");
   });
 
-  it("gives clients what servers said while they waited, also without an agent [140, 170]", async () => {
+  it("gives clients what servers said while they waited, also without an agent [streamq 140, 170]", async () => {
     await open({ terms: QUEUE, worker: true });
     const worker = await bed.dial("worker");
     await bed.counts(1, 0, 0);
@@ -336,7 +336,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     expect(text(await new Ear(worker).hears(3))).toBe("bye");
   });
 
-  it("tells each pair as a circuit, and counts what there is [120]", async () => {
+  it("tells each pair as a circuit, and counts what there is [streamq 120]", async () => {
     await open({ terms: QUEUE });
     const host = await bed.host();
     await bed.host();

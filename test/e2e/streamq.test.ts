@@ -179,7 +179,7 @@ describe("a relay of ZeroMQ peers", () => {
     },
   );
 
-  it("leaves pairs alone while a pool is suspended, and makes no new ones [130, 150]", async () => {
+  it("leaves pairs alone while a pool is suspended, and makes no new ones [streamq 130, 150]", async () => {
     const relay = await startPools();
     const ports = await portsOf(relay, "curve");
     const there = `tcp://127.0.0.1:${ports.client}`;
@@ -197,7 +197,7 @@ describe("a relay of ZeroMQ peers", () => {
     await answer;
   });
 
-  it("brings all together again that were there when it was killed [230]", async () => {
+  it("brings all together again that were there when it was killed [streamq 230]", async () => {
     const ports = await freePorts(4);
     const [data, command, worker, client] = ports;
     const where = ["--host", "localhost", "--ports", ports.join()];
@@ -243,7 +243,7 @@ describe("the gate before ZeroMQ workers, and what moves their bytes", () => {
     return some.map((file) => join(folder, file));
   });
 
-  it("import nothing that could decrypt what passes [110, 190]", () => {
+  it("import nothing that could decrypt what passes [streamq 110]", () => {
     const foreign = new Set<string>();
     const seen = new Set<string>();
     const walk = (file: string): void => {

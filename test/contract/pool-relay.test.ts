@@ -112,6 +112,35 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     await bed.counts(0, 0, 10);
   });
 
+  it("serves those who wait in their order, with all that they said, also if it was all", async () => {
+    await open({ terms: QUEUE });
+    const clients = [await bed.client(), await bed.client(), await bed.client()];
+    for (const [index, { socket }] of clients.entries()) {
+      await say(socket, `client ${index}`);
+      await bed.counts(0, 3, 0);
+    }
+    clients[1]?.socket.end();
+    for (const [index, { ear }] of clients.entries()) {
+      const host = await bed.host();
+      expect(text(await host.heard(8))).toBe(`client ${index}`);
+      if (index === 1) expect(await host.ear.hearsTheEnd()).toBe("end");
+      host.socket.end("answer");
+      expect(text(await ear.hears(6))).toBe("answer");
+      expect(await ear.hearsTheEnd()).toBe("end");
+    }
+  });
+
+  it("lets only so many of one address wait, and others still", async () => {
+    await open({ terms: { ...QUEUE, queue_per_source_max: 1 } });
+    await bed.client();
+    await bed.counts(0, 1, 0);
+    const { ear } = await bed.client();
+    expect(await ear.hearsTheEnd()).toBe("end");
+    expect(bed.lines).toMatchObject([{ msg: "refused", why: "full", source: "127.0.0.1" }]);
+    await bed.client("127.0.0.2");
+    await bed.counts(0, 2, 0);
+  });
+
   it("lets nobody wait longer than the queue is patient, nor more than may", async () => {
     await open({ terms: { ...QUEUE, queue_max: 1, patience_ms: 150 } });
     const [first, second] = [await bed.client(), await bed.client()];
@@ -174,6 +203,26 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     expect(await second.ear.hearsTheEnd()).toBe("end");
   });
 
+  it.each([
+    { what: "bytes", said: Buffer.from("one more thing") },
+    { what: "another hello", said: hello() },
+  ])("gives nobody a host that says $what after its client has said all [R1]", async ({ said }) => {
+    await open();
+    await listening();
+    const host = await bed.host();
+    const first = await bed.client();
+    first.socket.end("x");
+    expect(text(await host.heard(1))).toBe("x");
+    expect(await host.ear.hearsTheEnd()).toBe("end");
+    await say(host.socket, said);
+    expect(await first.ear.hears(said.length)).toEqual(said); // it is still the first client's
+    const second = await bed.client();
+    expect(await second.ear.hearsTheEnd()).toBe("end");
+    host.socket.end();
+    await bed.counts(0, 0, 0);
+    expect(text(await host.heard(0))).toBe("x");
+  });
+
   it("refuses nobody when an old channel closes, as long as another listens [R6]", async () => {
     await open();
     const [old] = [await listening(), await listening()];
@@ -184,6 +233,22 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     await say(socket, "x");
     await bed.counts(0, 0, 1);
     expect(ear.ending).toBeUndefined();
+  });
+
+  it("goes on telling the older of two channels when the newer closes, and then nobody", async () => {
+    await open();
+    const [older, newer] = [await listening(), await listening()];
+    newer.socket.end();
+    expect(await newer.ear.hearsTheEnd()).toBe("end");
+    await bed.host();
+    await bed.client();
+    expect(await older.hears(1)).toEqual(["open 0"]);
+    older.socket.resetAndDestroy();
+    await until(() => bed.relay.count.listeners === 0, "nobody listens");
+    await bed.host();
+    const { ear } = await bed.client();
+    expect(await ear.hearsTheEnd()).toBe("end");
+    await bed.counts(1, 0, 1);
   });
 
   it("tells only those of its clients whose they are [R10]", async () => {
@@ -228,6 +293,18 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     await host.ear.hearsTheEnd();
   });
 
+  it("keeps all that a host may say early for its client, and forgets it with the host", async () => {
+    await open({ terms: FREELY });
+    const early = Buffer.alloc(65_536, "early");
+    const gone = await bed.host();
+    gone.socket.end("unread");
+    await bed.counts(0, 0, 0);
+    const host = await bed.host();
+    await say(host.socket, early);
+    const { ear } = await bed.client();
+    expect((await ear.hears(early.length)).equals(early)).toBe(true);
+  });
+
   it("passes an end on, and a break as a break", async () => {
     await open({ terms: FREELY });
     const asked = await bed.host();
@@ -264,6 +341,33 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     const ends = [bed.isTurnedAway("data", silence), bed.isTurnedAway("data", silence)];
     expect(await Promise.all(ends)).toEqual(["0 bytes, end", "0 bytes, end"]);
     expect(bed.lines.map(({ why }) => why)).toEqual(["source_crowd", "silent"]);
+  });
+
+  it("lets only so many strangers in from everywhere, and forgets those who have said hello", async () => {
+    await open({ terms: FREELY, strangers: { strangers_max: 1 } });
+    const first = await bed.dial("data");
+    await until(
+      async () => (await bed.samples()).get('eps_broker_strangers{door="pool"}') === 1,
+      "one is inside",
+    );
+    const ear = new Ear(await bed.dial("data", "127.0.0.2"));
+    await ear.hearsTheEnd();
+    expect(bed.lines).toMatchObject([{ why: "crowd", source: "127.0.0.2" }]);
+    await say(first, hello());
+    await bed.counts(1, 0, 0);
+    await bed.host(hello(), "127.0.0.2");
+  });
+
+  it("lets only so many listen, and none who is silent where a token is asked for", async () => {
+    await open({ listeners_max: 1 });
+    const one = await listening();
+    const ear = new Ear(await bed.dial("command"));
+    await ear.hearsTheEnd();
+    expect([one.ear.ending, bed.relay.count.listeners]).toEqual([undefined, 1]);
+    await bed[Symbol.asyncDispose]();
+    await open({ tokens: ["s3cret"], strangers: { hello_timeout_ms: 100 } });
+    expect(await bed.isTurnedAway("command", Buffer.alloc(0))).toBe("0 bytes, end");
+    expect(bed.lines).toMatchObject([{ msg: "refused", why: "silent" }]);
   });
 
   it("lets in only as many from one address as may come in a while", async () => {

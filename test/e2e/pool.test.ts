@@ -198,7 +198,16 @@ pools:
 
   it.each([
     { flags: ["--relay", "localhost"], message: "say what clients get: either --forward" },
+    {
+      flags: ["--relay", "localhost", "--echo", "--forward", "localhost:22"],
+      message: "either --forward host:port, or --echo",
+    },
     { flags: ["--relay", "a b", "--echo"], message: "expected host, host:port or host:port,port" },
+    { flags: ["--relay", "localhost:65535", "--echo"], message: "a port is at most 65535" },
+    {
+      flags: ["--relay", "localhost", "--forward", "22"],
+      message: "--forward 22: expected host:port",
+    },
     {
       flags: ["--relay", "localhost", "--echo", "--size", "5", "--max", "9"],
       message: "leave it out",

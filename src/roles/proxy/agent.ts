@@ -9,7 +9,7 @@ import { poolAgent } from "../../relay/agent/agent.ts";
 import { echo, forward, type Handler } from "../../relay/agent/targets.ts";
 import { Readiness } from "../../rpc/readiness.ts";
 import { openStatusServer } from "../../rpc/status-server.ts";
-import { formatEndpoint, parseEndpoint } from "../../wire/endpoint.ts";
+import { type Endpoint, parseEndpoint } from "../../wire/endpoint.ts";
 import { agentEvents, watchAgent } from "./agent-events.ts";
 
 const PORTS = { data: 8000, command: 8001 };
@@ -92,18 +92,22 @@ function sizeOf({
 
 /** The ports are the ancestor's unless it is said which. */
 function endpointsOf(text: string): { relay: string; commands: string } {
-  const [, host = "", data, command] =
+  const [, host, data, command] =
     /^(\[[^\]]+\]|[^:,\s]+)(?::(\d{1,5}))?(?:,(\d{1,5}))?$/.exec(text) ?? [];
-  if (!host) {
-    throw new Fault("settings", `--relay ${text}: expected host, host:port or host:port,port`);
-  }
   const port = data ? Number(data) : PORTS.data;
   const above = data ? port + 1 : PORTS.command;
-  const { host: bare } = parseEndpoint(`${host}:${port}`);
-  return {
-    relay: formatEndpoint({ host: bare, port }),
-    commands: formatEndpoint({ host: bare, port: command ? Number(command) : above }),
-  };
+  const [relay, commands] = [port, command ?? above].map((each) => `${host}:${each}`);
+  const expected = "host, host:port or host:port,port";
+  for (const each of [relay, commands]) endpointOf(`--relay ${text}`, host && each, expected);
+  return { relay, commands } as { relay: string; commands: string };
+}
+
+function endpointOf(flag: string, text = "", expected = "host:port"): Endpoint {
+  try {
+    return parseEndpoint(text);
+  } catch {
+    throw new Fault("settings", `${flag}: expected ${expected}, and a port is at most 65535`);
+  }
 }
 
 function handlerOf({
@@ -114,7 +118,7 @@ function handlerOf({
     throw new Fault("settings", "say what clients get: either --forward host:port, or --echo");
   }
   if (target === undefined) return echo();
-  const { host, port } = parseEndpoint(target);
+  const { host, port } = endpointOf(`--forward ${target}`, target);
   return forward(host || "localhost", port);
 }
 
@@ -131,7 +135,7 @@ async function tlsOf({ ca, cert, key, serverName }: AgentFlags, relay: string) {
 
 async function readToken(file: string): Promise<string> {
   const text = await readFile(file, "utf8").catch((cause) => {
-    throw new Fault("settings", `cannot read --token-file ${file}: ${cause.code}`, { cause });
+    throw new Fault("settings", `cannot read --token-file ${file}`, { cause });
   });
   return text.trim();
 }

@@ -4,38 +4,55 @@ const CHUNK = 1024 * 1024;
 /** Areas of the kernel's that nobody may read. */
 const KERNELS = /\[(vvar|vvar_vclock|vsyscall)\]$/;
 
-/** How often some bytes stand in all that a process has in memory that can be read; Linux only. */
-export function findInMemory(pid: number, wanted: Buffer): number {
-  const maps = readFileSync(`/proc/${pid}/maps`, "latin1").trim().split("\n");
+/** How often each of these stands in all that a process has in memory and that can be read; Linux only. */
+export function findInMemory(pid: number, wanted: Buffer[]): number[] {
+  const found = wanted.map(() => 0);
+  const overlap = Math.max(...wanted.map(({ length }) => length)) - 1;
   const memory = openSync(`/proc/${pid}/mem`, "r");
   try {
-    return maps.reduce((sum, map) => {
-      const [, from = "0", to = "0"] = /^(\w+)-(\w+) r/.exec(map) ?? [];
-      if (KERNELS.test(map)) return sum;
-      return sum + findBetween(memory, [BigInt(`0x${from}`), BigInt(`0x${to}`)], wanted);
-    }, 0);
+    for (const map of readFileSync(`/proc/${pid}/maps`, "latin1").split("\n")) {
+      const [, from, to] = /^(\w+)-(\w+) r/.exec(map) ?? [];
+      if (!from || KERNELS.test(map)) continue;
+      for (const { seen, fresh } of chunksOf(memory, [`0x${from}`, `0x${to}`], overlap)) {
+        for (const [index, each] of wanted.entries())
+          found[index] = (found[index] ?? 0) + count(seen, each, fresh);
+      }
+    }
   } finally {
     closeSync(memory);
   }
+  return found;
 }
 
-function findBetween(memory: number, [from, to]: [bigint, bigint], wanted: Buffer): number {
-  const overlap = wanted.length - 1;
+/** What stands in an area, chunk by chunk: each begins with the end of the one before, up to `fresh`. */
+function* chunksOf(memory: number, area: [from: string, to: string], overlap: number) {
+  const [from, to] = area.map(BigInt) as [bigint, bigint];
   const bytes = Buffer.alloc(overlap + CHUNK);
-  let found = 0;
+  let kept = 0;
   for (let at = from; at < to; at += BigInt(CHUNK)) {
-    const length = Math.min(CHUNK, Number(to - at));
-    let size = 0;
-    try {
-      size = readSync(memory, bytes, overlap, length, at);
-    } catch (reason) {
-      if (["EIO", "EFAULT"].includes(`${(reason as NodeJS.ErrnoException).code}`)) return found; // it is gone, or a guard
-      throw reason;
-    }
-    const seen = bytes.subarray(0, overlap + size);
-    for (let i = seen.indexOf(wanted); i >= 0; i = seen.indexOf(wanted, i + wanted.length))
-      found += 1;
-    bytes.copyWithin(0, size, size + overlap); // what stands across two chunks counts as well
+    const size = readSome(memory, bytes.subarray(overlap), at, Math.min(CHUNK, Number(to - at)));
+    if (size === 0) return;
+    yield { seen: bytes.subarray(overlap - kept, overlap + size), fresh: kept };
+    kept = Math.min(overlap, size);
+    bytes.copyWithin(overlap - kept, overlap + size - kept, overlap + size);
   }
+}
+
+/** Nothing where an area is gone by now, or is a guard. */
+function readSome(memory: number, into: Buffer, at: bigint, size: number): number {
+  try {
+    return readSync(memory, into, 0, size, at);
+  } catch (reason) {
+    if (["EIO", "EFAULT"].includes(`${(reason as NodeJS.ErrnoException).code}`)) return 0;
+    throw reason;
+  }
+}
+
+/** Those that end behind `fresh`; the others were counted before. */
+function count(seen: Buffer, wanted: Buffer, fresh: number): number {
+  let found = 0;
+  const begin = Math.max(0, fresh - wanted.length + 1);
+  for (let i = seen.indexOf(wanted, begin); i >= 0; i = seen.indexOf(wanted, i + wanted.length))
+    found += 1;
   return found;
 }

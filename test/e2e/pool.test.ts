@@ -67,13 +67,17 @@ pools:
     await once(server, "listening");
     return server;
   }
-  function start(name: string, argv: string[]): Program {
-    const PROXY_SETTINGS = join(folder, "pools.yml");
+  function start(name: string, argv: string[], PROXY_SETTINGS = join(folder, "pools.yml")) {
     const env = { ...process.env, PROXY_SETTINGS };
     const program = new Program(name, { argv: ["proxy", ...argv], env, logs: folder, keep: false });
     programs.push(program);
     return program;
   }
+  const toldBy = (program: Program): string =>
+    program
+      .lines()
+      .map(({ msg }) => msg)
+      .join("\n");
   const said = (program: Program, what: string, fits: (line: LogLine) => boolean) =>
     program.said(fits, { what, ...PATIENCE }, signal);
   const startRelay = async (): Promise<Program> => {
@@ -130,6 +134,7 @@ pools:
   it("shows itself in its status, its metrics and its records, and never a token", async () => {
     const status = `http://127.0.0.1:${ports.status}`;
     expect(await (await fetch(`${status}/readyz`)).json()).toMatchObject({ ready: true });
+    await eventually(5_000, async () => expect(await count()).toMatchObject({ offers: 10 }));
     const now = samples(await (await fetch(`${status}/metrics`)).text());
     expect(now.get('eps_broker_pool{pool="web",what="offers"}')).toBe(10);
     expect(now.get('eps_broker_circuits_total{door="pool",ending="done"}')).toBeGreaterThan(50);
@@ -196,53 +201,62 @@ pools:
     expect(await stranger.stop()).toBe(0);
   });
 
-  it.each([
-    { flags: ["--relay", "localhost"], message: "say what clients get: either --forward" },
-    {
-      flags: ["--relay", "localhost", "--echo", "--forward", "localhost:22"],
-      message: "either --forward host:port, or --echo",
-    },
-    { flags: ["--relay", "a b", "--echo"], message: "expected host, host:port or host:port,port" },
-    { flags: ["--relay", "localhost:65535", "--echo"], message: "a port is at most 65535" },
-    {
-      flags: ["--relay", "localhost", "--forward", "22"],
-      message: "--forward 22: expected host:port",
-    },
-    {
-      flags: ["--relay", "localhost", "--echo", "--size", "5", "--max", "9"],
-      message: "leave it out",
-    },
-    { flags: ["--relay", "localhost", "--echo", "--token-file", "/nowhere"], message: "ENOENT" },
-    {
-      flags: ["--relay", "localhost", "--echo", "--key", "k"],
-      message: "need --ca: whom to believe",
-    },
-  ])("refuses $flags, and says what to do", async ({ flags, message }) => {
-    const agent = start("wrong", ["run", "agent", ...flags]);
-    expect(await agent.ended()).toBe(2);
-    expect(
-      agent
-        .lines()
-        .map(({ msg }) => msg)
-        .join(" "),
-    ).toContain(message);
+  it("refuses flags that are wrong, and says which and why", async () => {
+    const relay = ["--relay", "localhost"];
+    const wrong: Array<{ flags: string[]; message: string }> = [
+      { flags: relay, message: "say what clients get: either --forward" },
+      { flags: [...relay, "--echo", "--forward", "localhost:22"], message: "or --echo" },
+      { flags: [...relay, "--forward", "22"], message: "--forward 22: expected host:port" },
+      { flags: ["--relay", "a b", "--echo"], message: "host, host:port or host:port,port" },
+      { flags: ["--relay", "a:65535", "--echo"], message: "--relay a:65535: expected" },
+      { flags: [...relay, "--echo", "--size", "5", "--max", "9"], message: "leave it out" },
+      { flags: [...relay, "--echo", "--token-file", "/nowhere"], message: "ENOENT" },
+      { flags: [...relay, "--echo", "--token", TOKEN], message: "unknown option '--token'" },
+      { flags: [...relay, "--echo", "--key", "k"], message: "need --ca: whom to believe" },
+    ];
+    await Promise.all(
+      wrong.map(async ({ flags, message }, index) => {
+        const agent = start(`wrong-${index}`, ["run", "agent", ...flags]);
+        expect(await agent.ended(), message).toBe(2);
+        expect(toldBy(agent)).toContain(message);
+      }),
+    );
+  });
+
+  it("is checked: tokens, who may serve, and what answers", async () => {
+    const checked = start("checked", ["check"]);
+    expect(await checked.ended()).toBe(0);
+    const told = toldBy(checked);
+    expect(told).toContain("pools: web: 2 tokens let agents in");
+    expect(told).not.toContain("whoever can dial");
+    expect(told).not.toContain(TOKEN);
+    for (const port of ["data", "command", "client"] as const)
+      expect(told).toContain(`${port}_bind_address (localhost:${ports[port]}) answers`);
+
+    const settings = join(folder, "open.yml");
+    const empty = join(folder, "empty");
+    await writeFile(empty, "\n");
+    await writeFile(settings, `pools: [{name: a}, {name: b, tokens_file: "${empty}"}]\n`);
+    const open = start("open", ["check"], settings);
+    expect(await open.ended()).toBe(1);
+    expect(toldBy(open)).toContain("pools: a: whoever can dial its data port may serve it");
+    expect(toldBy(open)).toContain(`pools: b: tokens_file ${empty} holds no token`);
+  });
+
+  it("explains its commands, each with examples", async () => {
+    const helps = [start("help-pool", ["run", "pool", "--help"])];
+    helps.push(start("help-agent", ["run", "agent", "--help"]));
+    expect(await Promise.all(helps.map((help) => help.ended()))).toEqual([0, 0]);
+    expect(toldBy(helps[0] as Program)).toContain("proxy run pool --preset relayserver");
+    expect(toldBy(helps[1] as Program)).toMatch(/--token-file <file>[\s\S]*--forward 127.0.0.1:22/);
   });
 
   it("says which of its settings is wrong", async () => {
     const settings = join(folder, "wrong.yml");
     await writeFile(settings, "pools: [{name: a, gate: plain}, {name: a, queue_max: -1}]\n");
-    const env = { ...process.env, PROXY_SETTINGS: settings };
-    const program = new Program("wrong-settings", {
-      argv: ["proxy", "run", "pool"],
-      env,
-      logs: folder,
-      keep: false,
-    });
+    const program = start("wrong-settings", ["run", "pool"], settings);
     expect(await program.ended()).toBe(2);
-    const told = program
-      .lines()
-      .map(({ msg }) => msg)
-      .join("\n");
+    const told = toldBy(program);
     expect(told).toContain(settings);
     expect(told).toMatch(/pools\.0\.gate.*none.*curve/);
     expect(told).toMatch(/pools\.1\.queue_max/);

@@ -47,8 +47,11 @@ describe("the house", () => {
     const graph = new Map(
       sources.map(({ file, text }) => [file, imports(text).map((p) => join(dirname(file), p))]),
     );
+    const walked = new Set<string>();
     const walk = (file: string, trail: string[]): void => {
-      expect(trail, [...trail, file].join(" → ")).not.toContain(file);
+      if (trail.includes(file)) expect.fail([...trail, file].join(" → "));
+      if (walked.has(file)) return; // whatever is behind it was looked at
+      walked.add(file);
       for (const next of graph.get(file) ?? []) walk(next, [...trail, file]);
     };
     for (const file of graph.keys()) walk(file, []);

@@ -10,7 +10,7 @@ import { engines } from "../support/engines.ts";
 import { hello, message, PoolBed } from "../support/pool-bed.ts";
 import { field } from "../support/protobuf.ts";
 import { until } from "../support/until.ts";
-import { Ear, say } from "../support/wires.ts";
+import { Ear, openDescriptors, say } from "../support/wires.ts";
 
 const text = (bytes: Buffer): string => bytes.toString("latin1");
 const QUEUE = { queue_max: 10, needs_listener: false };
@@ -404,7 +404,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     await listening(hello({ token: "s3cret" }));
   });
 
-  it("knows agents by their tokens, so that one cannot hear of another's clients", async () => {
+  it("knows agents by their tokens, so that one cannot hear of another's clients [streamq 210]", async () => {
     await open({ tokens: ["red", "blue"] });
     const red = await listening(hello({ token: "red", owner: "me" }));
     const blue = await listening(hello({ token: "blue", owner: "me" }));
@@ -429,7 +429,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     expect(text(await second.heard(5))).toBe("later");
   });
 
-  it("gives clients servers that wait without an agent, where they may", async () => {
+  it("gives clients what servers said while they waited, also without an agent [streamq 140, 170]", async () => {
     await open({ terms: QUEUE, worker: true });
     const worker = await bed.dial("worker");
     await bed.counts(1, 0, 0);
@@ -440,7 +440,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     expect(text(await new Ear(worker).hears(3))).toBe("bye");
   });
 
-  it("tells each pair as a circuit, and counts what there is", async () => {
+  it("tells each pair as a circuit, and counts what there is [streamq 120]", async () => {
     await open({ terms: QUEUE });
     const host = await bed.host();
     await bed.host();
@@ -461,6 +461,27 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
       { msg: "circuit open", door: "pool", caller, callee: "ssh", server, session: 0 },
       { msg: "circuit ended", ending: "done", session: 0, bytes_from_caller: 4 },
     ]);
+  });
+
+  it("holds nothing of a thousand pairs that are over", async () => {
+    await open({ terms: QUEUE });
+    const before = openDescriptors();
+    for (let i = 0; i < 1_000; i += 50) {
+      const hosts = await Promise.all(Array.from({ length: 50 }, () => bed.host()));
+      const clients = await Promise.all(Array.from({ length: 50 }, () => bed.client()));
+      for (const { socket } of clients) socket.end("bye");
+      for (const host of hosts) {
+        expect(text(await host.heard(3))).toBe("bye");
+        host.socket.end();
+      }
+      for (const { ear } of clients) await ear.hearsTheEnd();
+    }
+    await bed.counts(0, 0, 0);
+    await until(() => (openDescriptors() ?? 0) <= (before ?? 0), "every descriptor is closed");
+    const now = await bed.samples();
+    expect(now.get('eps_broker_circuits_total{door="pool",ending="done"}')).toBe(1_000);
+    expect(now.get('eps_broker_circuits_open{door="pool"}')).toBe(0);
+    expect(now.get('eps_broker_strangers{door="pool"}')).toBe(0);
   });
 
   it("hangs up on all who wait when it closes, by an end", async () => {

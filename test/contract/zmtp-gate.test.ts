@@ -138,7 +138,7 @@ describe.each(engines)("the gate before ZeroMQ workers, $name", ({ open: openEng
       who: "fills the padding",
       said: Buffer.concat([CURVE, HELLO.subarray(0, 20), randomBytes(182)]),
     },
-  ])("lets a client that $who cost no worker a byte [220]", async ({ said, ends, why }) => {
+  ])("lets a client that $who cost no worker a byte [streamq 220]", async ({ said, ends, why }) => {
     await open();
     const one = await worker();
     const stranger = await client(said);
@@ -176,6 +176,22 @@ describe.each(engines)("the gate before ZeroMQ workers, $name", ({ open: openEng
     expect(guest.ear.size).toBe(CURVE.length);
     await say(good.socket, SIGNATURE);
     await shakeHands(guest, good);
+  });
+
+  it("asks nobody else once the client has heard WELCOME [streamq 230]", async () => {
+    await open();
+    const [first, second] = [await agent(), await agent()];
+    await bed.counts(2, 0, 0);
+    const guest = await client();
+    await first.hears(OPENING);
+    await say(first.socket, Buffer.concat([CURVE, WELCOME]));
+    await guest.hears(CURVE, WELCOME);
+    first.socket.resetAndDestroy();
+    await guest.ear.hearsTheEnd();
+    expect(refusals()).toEqual(["handshake"]);
+    await bed.counts(1, 0, 0);
+    await say(second.socket, SIGNATURE);
+    await shakeHands(await client(), second);
   });
 
   it("gives up after three agents' workers, and says so", async () => {
@@ -222,7 +238,7 @@ describe.each(engines)("the gate before ZeroMQ workers, $name", ({ open: openEng
   });
 
   it.each(["while it waits", "while the worker is asked", "after WELCOME"])(
-    "forgets a client that leaves %s [230]",
+    "forgets a client that leaves %s [streamq 230]",
     async (when) => {
       await open();
       const one = when === "while it waits" ? undefined : await worker();

@@ -16,7 +16,7 @@ const exec = promisify(execFile);
 const PATIENCE = { within_ms: 20_000 };
 const TOKEN = "open-sesame-4711";
 
-type Ports = Record<"data" | "command" | "client" | "control" | "status" | "web", number>;
+type Ports = Record<"data" | "command" | "client" | "control" | "status" | "web" | "agent", number>;
 
 describeWith(["curl", "nc"], "a pool, as its operators run it", () => {
   const { signal } = new AbortController();
@@ -29,7 +29,7 @@ describeWith(["curl", "nc"], "a pool, as its operators run it", () => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "eps-pool-"));
-    const names = ["data", "command", "client", "control", "status", "web"] as const;
+    const names = ["data", "command", "client", "control", "status", "web", "agent"] as const;
     const free = await freePorts(names.length);
     ports = Object.fromEntries(names.map((name, i) => [name, free[i]])) as Ports;
     await writeFile(join(folder, "tokens"), `${TOKEN}\nanother\n`);
@@ -91,7 +91,10 @@ pools:
     return ["run", "agent", "--relay", where, ...what, ...more];
   };
   const startAgent = async (): Promise<Program> => {
-    const program = start("agent", agentFlags("--size", "10"));
+    const program = start(
+      "agent",
+      agentFlags("--size", "10", "--status", `localhost:${ports.agent}`),
+    );
     await said(program, "waiting", ({ msg }) => msg === "waiting for clients");
     return program;
   };
@@ -135,6 +138,11 @@ pools:
     const now = samples(await (await fetch(`${status}/metrics`)).text());
     expect(now.get('eps_broker_pool{pool="web",what="offers"}')).toBe(10);
     expect(now.get('eps_broker_circuits_total{door="pool",ending="done"}')).toBeGreaterThan(50);
+    const at = `http://127.0.0.1:${ports.agent}`;
+    expect(await (await fetch(`${at}/readyz`)).json()).toMatchObject({ ready: true });
+    const there = samples(await (await fetch(`${at}/metrics`)).text());
+    expect(there.get('eps_broker_agent_connections{state="waiting"}')).toBe(10);
+    expect(there.get('eps_broker_agent_connections_total{why="done"}')).toBeGreaterThan(50);
     const record = relay.lines().find(({ msg }) => msg === "circuit ended");
     expect(record).toMatchObject({ door: "pool", callee: "web", ending: "done" });
     for (const { log_file } of [relay, agent])

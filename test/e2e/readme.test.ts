@@ -114,6 +114,13 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(told).toContain("all 50 answers were those of the server inside");
   });
 
+  it("shows ZeroMQ peers who keep their secret", { timeout: 120_000 }, () => {
+    const told = shell("make demo-streamq");
+    expect(told.match(/client 127\.0\.0\.1:\d+ ↔ worker 127\.0\.0\.1:\d+/g)).toHaveLength(6);
+    expect(told).toMatch(/curve .* the secret stood 0 times/);
+    expect(told).toMatch(/plain .* the secret stood 200 times/);
+  });
+
   it("installs the programs", { timeout: 120_000 }, () => {
     shell(`make install PREFIX=${join(clone.folder, "prefix")}`);
     for (const program of ["sd", "proxy", "eps"]) {

@@ -3,8 +3,9 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 
 /*
- * The checklist of interoperability (eps-protocol 13). What is wrong in one of these rows breaks
- * deployments in which originals and ours work together, so each has tests that carry its tag.
+ * The checklist of interoperability (eps-protocol 13), and what StreamQ-Proxy required of itself
+ * (seed-systems 3.3). What is wrong in one of these rows breaks deployments in which originals and ours
+ * work together, so each has tests that carry its tag.
  */
 const ROWS = {
   "grpc 1": "the paths /EPS/Call and /EPS/ServerCall, and the numbers of all fields",
@@ -37,6 +38,19 @@ const ROWS = {
   "stores 1": "the bytes of the file store and of its entries",
   "stores 2": "the list in Redis holds those bytes",
   "settings 1": "$DIR, .yml and .json, lists that add up, YAML 1.1, empty texts",
+  "streamq 100": "as if client and worker were connected to each other",
+  "streamq 110": "a port for clients and one for workers, and nothing of ZeroMQ or its keys",
+  "streamq 120": "who waits, who is paired, and where they came from",
+  "streamq 130": "a client without a worker waits, and nothing of it is lost",
+  "streamq 140": "what a worker says early is kept for its client",
+  "streamq 150": "a pair lasts as long as its client",
+  "streamq 160": "the worker that waits longest, is used least, or was this client's before",
+  "streamq 170": "what was kept comes first, then everything, both ways",
+  "streamq 190": "what one says the other hears, unchanged",
+  "streamq 200": "whoever leaves, the partner is found at once",
+  "streamq 210": "whose a worker is comes from its agent, never from what it tells its client",
+  "streamq 220": "any mechanism without a gate, CURVE alone behind one",
+  "streamq 230": "either may leave in any state",
 };
 
 const tests = readdirSync("test", { recursive: true, encoding: "utf8" })
@@ -44,7 +58,9 @@ const tests = readdirSync("test", { recursive: true, encoding: "utf8" })
   .map((file) => readFileSync(join("test", file), "utf8"));
 /** The tags at the ends of titles. */
 const tags = tests.flatMap((text) =>
-  [...text.matchAll(/\[([a-z0-9]+ \d+)\](?=["`],)/g)].map(([, tag = ""]) => tag),
+  [...text.matchAll(/\[([a-z0-9]+) (\d+(?:, \d+)*)\](?=["`],)/g)].flatMap(([, part, rows = ""]) =>
+    rows.split(", ").map((row) => `${part} ${row}`),
+  ),
 );
 
 describe("the checklist of interoperability", () => {

@@ -116,6 +116,7 @@ function addAgent(run: Command): void {
     .option("--cert <file>", "with --ca: our certificate")
     .option("--key <file>", "with --ca: its key")
     .option("--server-name <name>", "with --ca: what the relay must prove to be, if not its host")
+    .option("--status <host:port>", "tell there by plain HTTP how this is: /readyz, /metrics")
     .action(async (flags: AgentFlags, command) => {
       const { runAgent } = await import("../../roles/proxy/agent.ts");
       const token = process.env[TOKEN_VARIABLE];

@@ -31,7 +31,7 @@ type Closing = {
   readonly problem?: string;
 };
 
-type AgentEvents = {
+export type AgentEvents = {
   /** A client came. */
   opened?(session: number): void;
   /** Exactly once for each connection that was made to the relay. */

@@ -2,11 +2,15 @@ import { readFile } from "node:fs/promises";
 import { aborted } from "../../core/deadline.ts";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
 import { readTls } from "../../net/tls.ts";
 import { poolAgent } from "../../relay/agent/agent.ts";
 import { echo, forward, type Handler } from "../../relay/agent/targets.ts";
+import { Readiness } from "../../rpc/readiness.ts";
+import { openStatusServer } from "../../rpc/status-server.ts";
 import { type Endpoint, parseEndpoint } from "../../wire/endpoint.ts";
+import { agentEvents, watchAgent } from "./agent-events.ts";
 
 const PORTS = { data: 8000, command: 8001 };
 const DRAIN_MS = 5_000;
@@ -29,15 +33,22 @@ export type AgentFlags = {
   cert?: string;
   key?: string;
   serverName?: string;
+  /** Where it tells how it is, if anywhere. */
+  status?: string;
 };
 
 /** Keeps connections waiting at a relay and serves whoever is given them, until the signal aborts. */
 export async function runAgent(
   flags: AgentFlags,
-  { log, token }: { log: Log; token?: string | undefined },
+  { log, metrics, token }: { log: Log; metrics: Metrics; token?: string | undefined },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope(signal);
+  const readiness = new Readiness(scope.signal);
+  if (flags.status) {
+    const status = { bind_address: flags.status };
+    scope.use(await openStatusServer(status, { metrics, readiness }));
+  }
   const { relay, commands } = endpointsOf(flags.relay);
   const { service } = flags;
   const size = sizeOf(flags);
@@ -52,17 +63,14 @@ export async function runAgent(
       size,
       handler: handlerOf(flags),
       drain_ms: DRAIN_MS,
-      events: {
-        opened: (session) => log.info({ session }, "client came"),
-        closed: (closing) => {
-          const level = closing.why === "failed" ? "warn" : "info";
-          log[closing.why === "unused" ? "debug" : level](closing, "connection over");
-        },
-        ready: () => log.info({ relay }, "waiting for clients"),
-        troubled: (reason) => log.warn({ reason }, "not as it should be, and tried again"),
-      },
+      events: agentEvents(relay, { log, metrics }),
     }),
   );
+  watchAgent(metrics, agent);
+  readiness.add("relay", () =>
+    agent.count.waiting + agent.count.used > 0 ? undefined : `no connection waits at ${relay}`,
+  );
+  readiness.opened();
   log.info({ relay, commands, service, to: flags.forward ?? "echo", size }, "started");
   await aborted(scope.signal);
   log.info({ ...agent.count }, "stopping");

@@ -122,23 +122,27 @@ describe("the rendezvous of a pool", () => {
     expect(parted).toEqual([]);
   });
 
-  it.each(["offer", "demand"] as const)("tells the other once when the %s leaves", (who) => {
-    const { rendezvous, offer, demand, parted } = pools();
-    const legs = { offer: offer("o1"), demand: demand("d1") };
-    expect(rendezvous.leave(legs[who])).toBe(true);
-    expect(parted).toEqual([`o1 d1 by ${who}`]);
-    expect(rendezvous.leave(legs.offer)).toBe(false);
-    expect(rendezvous.leave(legs.demand)).toBe(false);
-    expect(parted.length).toBe(1);
-    expect(rendezvous.list()).toEqual([]);
-  });
+  it.each(["offer", "demand"] as const)(
+    "tells the other once when the %s leaves [streamq 200]",
+    (who) => {
+      const { rendezvous, offer, demand, parted } = pools();
+      const legs = { offer: offer("o1"), demand: demand("d1") };
+      expect(rendezvous.leave(legs[who])).toBe(true);
+      expect(parted).toEqual([`o1 d1 by ${who}`]);
+      expect(rendezvous.leave(legs.offer)).toBe(false);
+      expect(rendezvous.leave(legs.demand)).toBe(false);
+      expect(parted.length).toBe(1);
+      expect(rendezvous.list()).toEqual([]);
+    },
+  );
 
-  it("never gives an offer to a second comer (R1)", () => {
-    const { rendezvous, offer, demand, met } = pools({ queue_max: 0 });
+  it("never gives an offer to a second comer (R1), and knows who has it", () => {
+    const { rendezvous, offer, demand, met, parted } = pools({ queue_max: 0 });
     offer("o1");
     rendezvous.leave(demand("d1"));
     expect(() => demand("d2")).toThrow(unreachable);
     expect(met).toEqual(["o1 d1"]);
+    expect(parted).toEqual(["o1 d1 by demand"]);
   });
 
   it("matches nobody while it is suspended, and everybody in order afterwards", () => {

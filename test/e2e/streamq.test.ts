@@ -20,19 +20,21 @@ const { signal } = new AbortController();
 let folder: string;
 let peers: ZmqPeers;
 const programs: Program[] = [];
+let pools: Program;
 let control = 0;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "eps-streamq-"));
+  pools = await startPools();
 });
 beforeEach(() => {
   peers = new ZmqPeers();
 });
 afterEach(async () => {
   await peers[Symbol.asyncDispose]();
-  await Promise.all(programs.splice(0).map((program) => program.stop()));
 });
 afterAll(async () => {
+  await Promise.all(programs.map((program) => program.stop()));
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -64,9 +66,10 @@ async function startPools(): Promise<Program> {
   return await start("pools", ["pool"], { PROXY_SETTINGS });
 }
 
-/** Asks the program about a pool, or tells it what to do. */
-async function ask(method: string, pool = "curve"): Promise<{ demands?: number }> {
-  const body = JSON.stringify({ jsonrpc: "2.0", id: "1", method, params: { pool } });
+/** Tells the pool with CURVE what to do, and hears what there is in it. */
+async function ask(method: string): Promise<{ demands?: number; matches?: number }> {
+  const params = { pool: "curve" };
+  const body = JSON.stringify({ jsonrpc: "2.0", id: "1", method, params });
   const headers = { "content-type": "application/json" };
   const url = `http://localhost:${control}/jsonrpc`;
   const answer = await (await fetch(url, { method: "POST", headers, body })).json();
@@ -75,9 +78,9 @@ async function ask(method: string, pool = "curve"): Promise<{ demands?: number }
 
 type Ports = Record<"worker" | "client", number>;
 
-async function portsOf(relay: Program, pool: string): Promise<Ports> {
+async function portsOf(pool: string): Promise<Ports> {
   return (await said(
-    relay,
+    pools,
     "open",
     (line) => line.msg === "pool open" && line["pool"] === pool,
   )) as never;
@@ -155,11 +158,10 @@ describe("a relay of ZeroMQ peers", () => {
   it.skipIf(process.platform !== "linux")(
     "holds nothing of what they say with CURVE, in its memory or in what it passes on",
     async () => {
-      const relay = await startPools();
       const secrets = { curve: randomBytes(24), plain: randomBytes(24) };
       const tapped: Record<string, number> = {};
       const speak = async (pool: keyof typeof secrets): Promise<number[]> => {
-        const ports = await portsOf(relay, pool);
+        const ports = await portsOf(pool);
         const tap = await Tap.open(ports.worker);
         const plain = pool === "plain";
         peers.worker(pool, { plain }).connect(tap.endpoint);
@@ -168,7 +170,7 @@ describe("a relay of ZeroMQ peers", () => {
         const passed = tap.last(48);
         tapped[pool] = tap.count(secrets[pool]);
         tap.close();
-        return findInMemory(relay.pid, [passed, secrets.curve, secrets.plain]);
+        return findInMemory(pools.pid, [passed, secrets.curve, secrets.plain]);
       };
       const [ciphertext = 0, ...found] = await speak("curve");
       expect(ciphertext).toBeGreaterThan(0); // what was looked through is what they passed through
@@ -181,8 +183,8 @@ describe("a relay of ZeroMQ peers", () => {
   );
 
   it("leaves pairs alone while a pool is suspended, and makes no new ones [streamq 130, 150]", async () => {
-    const relay = await startPools();
-    const ports = await portsOf(relay, "curve");
+    await until(async () => (await ask("resumePool")).matches === 0, "nobody is paired");
+    const ports = await portsOf("curve");
     const there = `tcp://127.0.0.1:${ports.client}`;
     const worker = peers.worker();
     for (let i = 0; i < 2; i += 1) worker.connect(`tcp://127.0.0.1:${ports.worker}`);

@@ -463,10 +463,10 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     ]);
   });
 
-  it("holds nothing of a thousand pairs that are over", async () => {
+  it("holds nothing of pairs that are over", async () => {
     await open({ terms: QUEUE });
     const before = openDescriptors();
-    for (let i = 0; i < 1_000; i += 50) {
+    for (let i = 0; i < 200; i += 50) {
       const hosts = await Promise.all(Array.from({ length: 50 }, () => bed.host()));
       const clients = await Promise.all(Array.from({ length: 50 }, () => bed.client()));
       for (const { socket } of clients) socket.end("bye");
@@ -479,7 +479,7 @@ describe.each(engines)("a RelayServer relay, $name", ({ open: openEngine }) => {
     await bed.counts(0, 0, 0);
     await until(() => (openDescriptors() ?? 0) <= (before ?? 0), "every descriptor is closed");
     const now = await bed.samples();
-    expect(now.get('eps_broker_circuits_total{door="pool",ending="done"}')).toBe(1_000);
+    expect(now.get('eps_broker_circuits_total{door="pool",ending="done"}')).toBe(200);
     expect(now.get('eps_broker_circuits_open{door="pool"}')).toBe(0);
     expect(now.get('eps_broker_strangers{door="pool"}')).toBe(0);
   });

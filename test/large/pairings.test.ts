@@ -9,6 +9,7 @@ import { echo } from "../../src/relay/agent/targets.ts";
 import { freePorts } from "../../src/roles/dev/ports.ts";
 import { Program } from "../../src/roles/dev/processes.ts";
 import { samples } from "../support/metrics.ts";
+import { eventually } from "../support/town.ts";
 import { until } from "../support/until.ts";
 import { dialFreely } from "../support/wires.ts";
 
@@ -42,7 +43,7 @@ pools:
     const proc = (file: string): string => `/proc/${relay.pid}/${file}`;
     const seen = async () => samples(await (await get(status, "metrics")).text());
     try {
-      await until(() => get(status, "readyz").then(({ ok }) => ok, isFalse), "the relay is ready");
+      await eventually(40_000, async () => expect((await get(status, "readyz")).ok).toBe(true));
       const idle = await descriptors(proc("fd"));
       const agent = poolAgent({
         relay: `127.0.0.1:${data}`,
@@ -105,7 +106,6 @@ async function visit(port: number, from: string, number: number): Promise<void> 
 
 const get = (port: number, path: string): Promise<Response> =>
   fetch(`http://127.0.0.1:${port}/${path}`);
-const isFalse = (): false => false;
 const descriptors = async (folder: string): Promise<number> => (await readdir(folder)).length;
 
 async function rss(file: string): Promise<number> {

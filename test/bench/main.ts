@@ -5,8 +5,8 @@ import { heading, say, step } from "../../src/roles/dev/steps.ts";
 import { chart } from "./chart.ts";
 import { describeMachine } from "./machine.ts";
 import { bulk, type Measure, rounds as roundTrips, setups } from "./measures.ts";
-import { section, withSection } from "./readme.ts";
 import { direct, ours, peers } from "./relays/all.ts";
+import { digest, report, withSection } from "./report.ts";
 import { type MeasureResult, type Results, resultOf, table } from "./results.ts";
 import {
   alternate,
@@ -132,6 +132,7 @@ if (!quick && !anyway) {
   for (const each of results.measures) {
     await writeFile(new URL(`${each.key}.svg`, RESULTS), chart(each));
   }
+  await writeFile(new URL("README.md", RESULTS), report(results, first?.name ?? ""));
   const readme = await readFile(README, "utf8");
-  await writeFile(README, withSection(readme, section(results, first?.name ?? "")));
+  await writeFile(README, withSection(readme, digest(results, first?.name ?? "")));
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { chart } from "../../bench/chart.ts";
-import { withSection } from "../../bench/readme.ts";
+import { digest, withSection } from "../../bench/report.ts";
 import { resultOf, shorten, table } from "../../bench/results.ts";
 
 const measure = {
@@ -19,6 +19,22 @@ describe("what a run reports", () => {
     const rows = table(result, "eps-broker stream").split("\n");
     expect(rows[2]).toBe("| direct | 30.0 [20.0–40.0] | 0.500 × |");
     expect(rows[3]).toBe("| eps-broker stream | 15.0 [14.0–16.0] |  |");
+  });
+
+  it("is told in short beside the best of the others", () => {
+    const others = new Map([
+      ...samples,
+      ["slow relay", [{ gbps: 5 }]],
+      ["fast relay", [{ gbps: 10 }]],
+    ]);
+    const measures = [resultOf(measure, { samples: others, noisy: undefined })];
+    const machine = "a machine";
+    const run = { date: "2026-11-25", machine, rounds: 3, contestants: [], noisy: [], measures };
+    expect(digest(run, "eps-broker stream").split("\n").slice(2)).toEqual([
+      "| | ours | best of the others | ours, of theirs |",
+      "| --- | ---: | --- | ---: |",
+      "| Bulk <8>: throughput, Gbit/s, more is better | 15.0 | 10.0 (fast relay) | 1.50 × |",
+    ]);
   });
 
   it("has three digits that mean something", () => {

@@ -109,7 +109,7 @@ function addAgent(run: Command): void {
     .option("--service <name>", "the pool, where the relay should make sure of it")
     .option("--size <number>", "as many connections always, in use or not", connections)
     .option("--min <number>", "without --size: this many at least (default: 10)", connections)
-    .option("--spare <number>", "this many more than are in use (default: 10)", connections)
+    .option("--spare <number>", "this many more than are in use (default: 10)", connectionsOrNone)
     .option("--max <number>", "this many at most (default: 1000)", connections)
     .option("--token-file <file>", `what lets this agent in; or the variable ${TOKEN_VARIABLE}`)
     .option("--ca <file>", "dial by TLS, and believe this authority")
@@ -132,6 +132,10 @@ function addAgent(run: Command): void {
 
 const TOKEN_VARIABLE = "PROXY_TOKEN";
 const CONNECTIONS_MAX = 10_000;
+
+function connectionsOrNone(text: string): number {
+  return text === "0" ? 0 : connections(text);
+}
 
 function connections(text: string): number {
   const value = Number(text);

@@ -56,7 +56,8 @@ export class Meetings {
     };
     try {
       if (gate && opening) {
-        await gate.introduce({ client, worker, opening }, demand.source, commit, this.#signal);
+        await gate.introduce({ client, worker, opening }, commit, this.#signal);
+        gate.succeeded(demand.source);
       }
       const callee = await this.#adopt(worker);
       commit();
@@ -76,6 +77,7 @@ export class Meetings {
       worker.destroy();
       demand.leg.tries += 1;
       if (!committed && demand.leg.tries < TRIES_MAX && pools.again(demand)) return;
+      if (opening && !this.#signal.aborted) gate?.failed(demand.source);
       const gone = client.destroyed;
       const left = pools.leave(gone ? demand : offer, { failed: !committed && !gone });
       const story = { ...this.namesOf(demand), reason: explain(reason) };

@@ -9,7 +9,7 @@ import { askWorker, finishHandshake } from "./handshake.ts";
 export type GateSettings = {
   /** How long client and worker may take from HELLO to READY. */
   handshake_timeout_ms: number;
-  /** After so many failed handshakes in a row a source has to wait. */
+  /** After so many failed handshakes in a row a source has to wait, and after each further one twice as long. */
   failures_max: number;
   ban_ms: number;
 };
@@ -19,6 +19,8 @@ type Introduced = { client: Socket; worker: Socket; opening: Buffer };
 
 /** Sources that are remembered for having failed; the one that failed longest ago is forgotten first. */
 const SOURCES_MAX = 10_000;
+/** How often a ban is doubled: from 10 s to 11 minutes. */
+const DOUBLED_MAX = 6;
 
 /**
  * Stands between ZeroMQ clients and workers until a client has proved to be worth one. libzmq never
@@ -50,7 +52,6 @@ export class Gate {
    */
   async introduce(
     { client, worker, opening }: Introduced,
-    source: string,
     welcomed: () => void,
     signal: AbortSignal,
   ): Promise<void> {
@@ -63,20 +64,24 @@ export class Gate {
       const welcome = await askWorker(worker, opening, deadline.signal);
       welcomed();
       await finishHandshake({ client, worker }, welcome, deadline.signal);
-      this.#failures.delete(source);
-    } catch (reason) {
-      if (!signal.aborted) this.#countFailure(source);
-      throw reason;
     } finally {
       client.off("close", clientGone);
     }
   }
 
-  #countFailure(source: string): void {
+  /** A client from there got through its handshake: what failed before is forgotten. */
+  succeeded(source: string): void {
+    this.#failures.delete(source);
+  }
+
+  /** A client from there was turned away within its handshake. Each ban in a row is twice as long. */
+  failed(source: string): void {
     const failures = this.#failures;
+    const { failures_max, ban_ms } = this.#settings;
     const count = (failures.get(source)?.count ?? 0) + 1;
+    const doubled = Math.min(Math.max(0, count - failures_max), DOUBLED_MAX);
     failures.delete(source);
-    failures.set(source, { count, until: performance.now() + this.#settings.ban_ms });
+    failures.set(source, { count, until: performance.now() + ban_ms * 2 ** doubled });
     const [oldest] = failures.keys();
     if (failures.size > SOURCES_MAX && oldest !== undefined) failures.delete(oldest);
   }

@@ -81,7 +81,11 @@ function sizeOf({
   ...growing
 }: AgentFlags): number | { min?: number; max?: number; spare?: number } {
   const { min, max, spare } = growing;
-  const grows = { ...(min && { min }), ...(max && { max }), ...(spare && { spare }) };
+  const grows = {
+    ...(min !== undefined && { min }),
+    ...(max !== undefined && { max }),
+    ...(spare !== undefined && { spare }),
+  };
   if (size === undefined) return grows;
   if (Object.keys(grows).length === 0) return size;
   throw new Fault(

@@ -100,7 +100,9 @@ class Exchange {
     asked.on("response", (answer) => this.#passAnswer(answer));
     asked.on("upgrade", (answer, server, head) => this.#upgrade(answer, server, head));
     asked.on("error", (reason) => this.#failed(asked, reason));
-    asked.on("socket", (socket) => socket.once("connect", () => this.#moved()));
+    asked.on("socket", (socket) => {
+      if (socket.connecting) socket.once("connect", () => this.#moved());
+    });
     this.#moved();
     if (hasBody(this.#request)) this.#passBody(asked);
     else {

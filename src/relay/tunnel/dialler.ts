@@ -5,7 +5,7 @@ import { explain, Fault } from "../../core/fault.ts";
 import { Scope } from "../../core/scope.ts";
 import { VERSION } from "../../core/version.ts";
 import type { LiveTls } from "../../net/live-tls.ts";
-import { openTunnel, PROTOCOLS, READING, type TunnelSettings } from "./open.ts";
+import { openTunnel, protocolsUpTo, READING, type TunnelSettings } from "./open.ts";
 import { type Tunnel, TunnelAgent, type TunnelDeps } from "./tunnel.ts";
 
 /** Short enough that a site that comes back is a neighbour again within two seconds. */
@@ -106,9 +106,10 @@ export class Dialler implements AsyncDisposable {
 
   /** Offers every version; to a server that knows of none, as an original, it comes again without. */
   async #dial(signal: AbortSignal): Promise<Tunnel> {
-    const { connect_timeout_ms, url } = this.#settings;
+    const { connect_timeout_ms, url, version_max } = this.#settings;
     using deadline = new Deadline(connect_timeout_ms, `dialling ${url}`, signal);
-    const socket = await this.#open(PROTOCOLS, deadline.signal).catch((reason) => {
+    const protocols = protocolsUpTo(version_max);
+    const socket = await this.#open(protocols, deadline.signal).catch((reason) => {
       if (!explain(reason).includes(NO_PROTOCOL)) throw reason;
       return this.#open([], deadline.signal);
     });

@@ -9,7 +9,7 @@ import type { LiveTls } from "../../net/live-tls.ts";
 import type { TlsSettings } from "../../net/settings.ts";
 import { unmapped } from "../../net/source.ts";
 import { acceptTls, type Leaf, leafOf } from "../../net/tls.ts";
-import { openTunnel, PROTOCOLS, READING, type TunnelSettings } from "./open.ts";
+import { openTunnel, protocolsUpTo, READING, type TunnelSettings } from "./open.ts";
 import type { Tunnel, TunnelDeps } from "./tunnel.ts";
 
 const HANDSHAKE_MS = 10_000;
@@ -48,11 +48,12 @@ type DoorDeps = {
 export async function openTunnelDoor(settings: DoorSettings, deps: DoorDeps): Promise<Listener> {
   const parts = new Scope();
   const tunnels = new Set<Tunnel>();
+  const protocols = protocolsUpTo(settings.version_max);
   const sockets = new WebSocketServer({
     ...READING,
     noServer: true,
     maxPayload: settings.message_max,
-    handleProtocols: (offered) => PROTOCOLS.find((each) => offered.has(each)) ?? false,
+    handleProtocols: (offered) => protocols.find((each) => offered.has(each)) ?? false,
   });
   const server = createServer({
     insecureHTTPParser: false,

@@ -6,13 +6,19 @@ import { openStreams } from "./streams.ts";
 import type { Tunnel, TunnelDeps, TunnelOptions } from "./tunnel.ts";
 
 /** What the versions of a tunnel are called in the handshake, best first. None at all is the first. */
-export const PROTOCOLS = ["west.v2", "west.v1"] as const;
+const PROTOCOLS = ["west.v2", "west.v1"];
+
+/** Those that may be spoken, best first. */
+export function protocolsUpTo(version_max: number): string[] {
+  return PROTOCOLS.slice(PROTOCOLS.length - version_max);
+}
 
 /** How every WebSocket of ours reads: messages of version 1 are bytes that are called text. */
 export const READING = { skipUTF8Validation: true, perMessageDeflate: false } as const;
 
 export type TunnelSettings = {
   ping_interval_ms: number;
+  version_max: number;
   streams_max: number;
   message_max: number;
 };

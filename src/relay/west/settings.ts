@@ -61,6 +61,8 @@ const Limits = z.strictObject({
   client_timeout: defaultTo(60, seconds(0.1, 3_600)),
   connect_timeout: defaultTo(5, seconds(0.1, 60)),
   ping_interval: defaultTo(15, seconds(0.05, 3_600)),
+  /** Of tunnels; 1 is the original's. */
+  version_max: defaultTo(2, wholeNumber(1, 2)),
   streams_max: defaultTo(256, wholeNumber(1, COUNT_MAX)),
   message_max: defaultTo(32 * MIB, wholeNumber(1_024, 1_024 * MIB)),
   /** 0 is no limit. */

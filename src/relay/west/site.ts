@@ -55,6 +55,7 @@ export type SiteLimits = {
   client_timeout_ms: number;
   connect_timeout_ms: number;
   ping_interval_ms: number;
+  version_max: number;
   /** Requests of one side of a tunnel at the same time. */
   streams_max: number;
   /** Bytes of a message of version 1. */

@@ -14,7 +14,7 @@ import { moveToFreePorts } from "./town.ts";
 const PATIENCE_MS = 40_000;
 
 /** The four ways to lie between NATs (seed-systems 1.7), with the ports that the configurations name. */
-const CASES = [
+export const CASES = [
   {
     folder: "case-1",
     title: "the client is behind a NAT, the server is not",
@@ -48,7 +48,7 @@ const CASES = [
 type Case = (typeof CASES)[number];
 
 /** The sites of one case as processes, from a copy of their configurations with ports that are free. */
-class Sites implements AsyncDisposable {
+export class Sites implements AsyncDisposable {
   /** Where the copy and the logs are. */
   readonly folder: string;
   readonly #ports: ReadonlyMap<string, number>;

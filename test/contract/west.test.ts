@@ -101,10 +101,11 @@ describe.each(TUNNELS)("$folder by version $version", ({ version, folder, ask: a
     expect(chunked.body.equals(BINARY)).toBe(true);
   });
 
-  it.runIf(folder === "case-2")("carries 20 MB each way", async () => {
-    const { body } = await asked("echo", { method: "PUT", body: LARGE });
-    expect(body.equals(LARGE)).toBe(true);
-  });
+  if (folder === "case-2")
+    it("carries 20 MB each way", async () => {
+      const { body } = await asked("echo", { method: "PUT", body: LARGE });
+      expect(body.equals(LARGE)).toBe(true);
+    });
 
   it("passes every answer as it is, and adds nothing to it", async () => {
     expect(await asked("move")).toMatchObject({
@@ -151,19 +152,21 @@ describe.each(TUNNELS)("$folder by version $version", ({ version, folder, ask: a
     expect((await asked("tell")).status).toBe(200);
   });
 
-  it("ends for the server what the client ends", async () => {
-    const before = origin.requests.length;
-    const asking = request({
-      port: bed.port(at.port),
-      host: "127.0.0.1",
-      path: `${at.path}?do=slow`,
+  // A message cannot be taken back.
+  if (version === 2)
+    it("ends for the server what the client ends", async () => {
+      const before = origin.requests.length;
+      const asking = request({
+        port: bed.port(at.port),
+        host: "127.0.0.1",
+        path: `${at.path}?do=slow`,
+      });
+      asking.on("error", () => {}).end();
+      await until(() => origin.requests.length > before, "the server is asked");
+      const { socket } = origin.requests.at(-1) as IncomingMessage;
+      asking.destroy();
+      await until(() => socket.destroyed, "the server is left");
     });
-    asking.on("error", () => {}).end();
-    await until(() => origin.requests.length > before, "the server is asked");
-    const { socket } = origin.requests.at(-1) as IncomingMessage;
-    asking.destroy();
-    if (version === 2) await until(() => socket.destroyed, "the server is left");
-  });
 
   it("tells one story of a request in all sites that it passed", async () => {
     const id = `trace-${version}-${folder}`;

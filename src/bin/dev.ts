@@ -7,6 +7,7 @@ import { warnAboutExpiry } from "../roles/dev/expiry.ts";
 import { demoPassthrough } from "../roles/dev/passthrough.ts";
 import { demoPool } from "../roles/dev/pool.ts";
 import { demoStreamq } from "../roles/dev/streamq.ts";
+import { demoWest } from "../roles/dev/west.ts";
 import { program } from "./program.ts";
 
 const tell = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -56,4 +57,9 @@ dev
   .command("demo-streamq")
   .description("start a relay for ZeroMQ, workers, clients, and a tap that reads along")
   .action(() => run((signal) => demoStreamq(signal)));
+dev
+  .command("demo-west")
+  .description("a web server behind NATs, reached by curl in each of west's four cases")
+  .addOption(settings)
+  .action((flags) => run((signal) => demoWest(`${flags.settings}/west`, signal)));
 await dev.parseAsync();

@@ -108,19 +108,20 @@ export async function serve<S extends z.ZodType>(
   });
 }
 
-/** Runs a server whose flags say everything, so that it reads no settings. */
+/** Runs a server whose flags say everything, so that it reads no settings; also how it logs, perhaps. */
 export async function serveAsTold(
   command: Command,
   role: (deps: RoleDeps, signal: AbortSignal) => Promise<void>,
+  logged: { level?: LogFlags["level"]; file?: string } = {},
 ): Promise<void> {
   await run(async (signal, { mayDrain }) => {
-    await role({ log: logOf(command), metrics: openMetrics(), mayDrain }, signal);
+    await role({ log: logOf(command, logged), metrics: openMetrics(), mayDrain }, signal);
   });
 }
 
-function logOf(command: Command): Log {
+function logOf(command: Command, logged: { level?: LogFlags["level"]; file?: string } = {}): Log {
   const { level, format } = command.optsWithGlobals<LogFlags>();
-  return openLog({ service: rootName(command), level, format });
+  return openLog({ service: rootName(command), level, format, ...logged });
 }
 
 async function renew(open: OpenSettings<unknown>, log: Log): Promise<void> {

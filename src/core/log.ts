@@ -16,20 +16,26 @@ export const LEVELS = {
   trace: "trace",
 } as const;
 
-type LogOptions = { service: string; level?: keyof typeof LEVELS; format?: string };
+type LogOptions = {
+  service: string;
+  level?: keyof typeof LEVELS;
+  format?: string;
+  /** Where lines go instead of standard error; they are added to what is there. */
+  file?: string | undefined;
+};
 
 /**
  * The log of one program, on standard error: pretty on a terminal, otherwise one JSON object a line.
  * `format: "iris"` is the original's line form (eps-protocol 10.3).
  */
-export function openLog({ service, level = "info", format = "" }: LogOptions): Log {
+export function openLog({ service, level = "info", format = "", file }: LogOptions): Log {
   const options = {
     level: LEVELS[level],
     base: { service },
     serializers: { err: explain },
   };
-  if (format === "iris") return pino(options, irisLines(service));
-  if (format === "" && process.stderr.isTTY) {
+  if (format === "iris" && !file) return pino(options, irisLines(service));
+  if (format === "" && !file && process.stderr.isTTY) {
     const colorize = !process.env["NO_COLOR"]; // an empty one counts as none (no-color.org)
     return pino(
       options,
@@ -38,7 +44,7 @@ export function openLog({ service, level = "info", format = "" }: LogOptions): L
   }
   return pino(
     { ...options, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: levelName } },
-    destination({ dest: 2, sync: true }),
+    destination({ dest: file ?? 2, sync: true }),
   );
 }
 

@@ -1,10 +1,10 @@
 import { lookup } from "node:dns/promises";
 import { once } from "node:events";
-import { BlockList, connect, isIP, type Socket } from "node:net";
+import { BlockList, connect, type Socket } from "node:net";
 import { orAbort } from "../core/deadline.ts";
 import { Fault } from "../core/fault.ts";
 import { type Endpoint, formatEndpoint, parseEndpoint } from "../wire/endpoint.ts";
-import { unmapped } from "./source.ts";
+import { contains } from "./reach.ts";
 
 /**
  * Addresses that no peer of ours can have, so that an endpoint which names one is a mistake or an
@@ -32,7 +32,7 @@ export async function resolveEndpoint(text: string): Promise<Endpoint> {
   });
   const address = (found.find(({ family }) => family === 4) ?? found[0])?.address;
   if (!address) throw new Fault("unreachable", `the name of ${text} does not resolve`);
-  if (NEVER_DIALLED.check(unmapped(address), isIP(unmapped(address)) === 4 ? "ipv4" : "ipv6")) {
+  if (contains(NEVER_DIALLED, address)) {
     throw new Fault("forbidden", `${text} is an address that is never dialled`);
   }
   return { host: address, port };

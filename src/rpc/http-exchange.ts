@@ -1,5 +1,4 @@
 import {
-  type Agent,
   type ClientRequest,
   request as httpRequest,
   type IncomingMessage,
@@ -11,7 +10,6 @@ import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import { reset as resetTcp } from "../net/reset.ts";
-import type { Endpoint } from "../wire/endpoint.ts";
 import {
   endToEnd,
   forwardedHeaders,
@@ -22,21 +20,7 @@ import {
   targetOf,
   trailersOf,
 } from "./http-headers.ts";
-
-/** The one server that requests are passed to. */
-export type Internal = {
-  endpoint: Endpoint;
-  /** What it is called in `Host`. */
-  host: string;
-  agent: Agent;
-  /** How long it may be silent. */
-  timeout_ms: number;
-  /** How long the client may be silent while it is its turn. */
-  client_timeout_ms: number;
-  /** Told of every answer, and of every request that got none. */
-  reached(): void;
-  missed(why: unknown): void;
-};
+import type { Upstream } from "./http-upstream.ts";
 
 /** Takes over both sockets once the internal server has agreed to speak something else. */
 type Upgraded = (answer: IncomingMessage, server: Duplex) => void;
@@ -44,35 +28,27 @@ type Upgraded = (answer: IncomingMessage, server: Duplex) => void;
 /** Methods that may be asked twice without harm (RFC 9110 9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
 
-const UNREACHABLE: Refusal = {
-  status: 502,
-  text: "The internal server cannot be reached. See internal_endpoint.address in the settings of the proxy.",
-};
-const UNUSABLE: Refusal = {
-  status: 502,
-  text: "The internal server's answer cannot be passed on. See internal_endpoint.address in the settings of the proxy.",
-};
-const SILENT: Refusal = {
-  status: 504,
-  text: "The internal server did not answer in time. See internal_endpoint.timeout in the settings of the proxy.",
-};
 const STALLED: Refusal = { status: 408, text: "The request did not arrive in time." };
+const TOO_LARGE: Refusal = {
+  status: 413,
+  text: "The request's body is larger than is allowed here.",
+};
 
 /**
- * Passes one request to the internal server and its answer back, as they come: neither is ever held
+ * Passes one request to a server and its answer back, as they come: neither is ever held
  * whole, and whoever reads slowly slows down whoever writes. It is over when `response` closes.
  */
 export function exchange(
-  internal: Internal,
+  upstream: Upstream,
   request: IncomingMessage,
   response: ServerResponse,
   upgraded?: Upgraded,
 ): void {
-  new Exchange(internal, request, response, upgraded).open();
+  new Exchange(upstream, request, response, upgraded).open();
 }
 
 class Exchange {
-  readonly #internal: Internal;
+  readonly #upstream: Upstream;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #upgraded: Upgraded | undefined;
@@ -82,14 +58,16 @@ class Exchange {
   /** The client holds its body back until the internal server says `100 Continue`. */
   #awaitsContinue: boolean;
   #over = false;
+  #told = false;
+  readonly #bytes = { client: 0, server: 0 };
 
   constructor(
-    internal: Internal,
+    upstream: Upstream,
     request: IncomingMessage,
     response: ServerResponse,
     upgraded: Upgraded | undefined,
   ) {
-    this.#internal = internal;
+    this.#upstream = upstream;
     this.#request = request;
     this.#response = response;
     this.#upgraded = upgraded;
@@ -100,7 +78,12 @@ class Exchange {
     this.#request.on("error", () => {}); // the response closes as well, and that is what counts
     this.#response.on("error", () => {});
     this.#response.on("close", () => this.#closed());
-    const refusal = refusalOf(this.#request, this.#upgraded !== undefined);
+    const { body_max = Number.POSITIVE_INFINITY } = this.#upstream;
+    const length = Number(this.#request.headers["content-length"] ?? 0);
+    const refusal =
+      refusalOf(this.#request, this.#upgraded !== undefined) ??
+      this.#upstream.refusal ??
+      (length > body_max ? TOO_LARGE : undefined);
     if (refusal) this.#refuse(refusal);
     else this.#ask();
   }
@@ -117,7 +100,9 @@ class Exchange {
     asked.on("response", (answer) => this.#passAnswer(answer));
     asked.on("upgrade", (answer, server, head) => this.#upgrade(answer, server, head));
     asked.on("error", (reason) => this.#failed(asked, reason));
-    asked.on("socket", (socket) => socket.once("connect", () => this.#moved()));
+    asked.on("socket", (socket) => {
+      if (socket.connecting) socket.once("connect", () => this.#moved());
+    });
     this.#moved();
     if (hasBody(this.#request)) this.#passBody(asked);
     else {
@@ -127,15 +112,15 @@ class Exchange {
   }
 
   #newRequest(): ClientRequest | undefined {
-    const { endpoint, agent, host } = this.#internal;
+    const { endpoint, host, path, says } = this.#upstream;
     const upgrades = this.#upgraded !== undefined;
     try {
       return httpRequest({
         ...endpoint,
-        agent,
+        agent: this.#upstream.agent,
         method: this.#request.method ?? "GET",
-        path: targetOf(this.#request)?.path ?? "/",
-        headers: forwardedHeaders(this.#request, { host, upgrades }),
+        path: path ?? targetOf(this.#request)?.path ?? "/",
+        headers: forwardedHeaders(this.#request, { host, upgrades, says }),
         insecureHTTPParser: false,
       });
     } catch {
@@ -146,7 +131,10 @@ class Exchange {
   #passBody(asked: ClientRequest): void {
     const request = this.#request;
     flushHead(asked); // the server may want to answer it before there is any body
+    const { body_max = Number.POSITIVE_INFINITY } = this.#upstream;
     request.on("data", (chunk: Buffer) => {
+      this.#bytes.client += chunk.length;
+      if (this.#bytes.client > body_max) this.#refuse(TOO_LARGE);
       if (asked.destroyed) return; // nobody wants the rest, but the client may have to finish it
       this.#awaitsContinue = false;
       if (!asked.write(chunk)) request.pause();
@@ -189,14 +177,15 @@ class Exchange {
       isPlainlyFramed(answer) &&
       this.#try(() => response.writeHead(statusCode, statusMessage, fields));
     if (!usable) {
-      this.#internal.missed(`its answer with status ${statusCode} cannot be passed on`);
-      this.#refuse(UNUSABLE);
+      this.#upstream.missed(`its answer with status ${statusCode} cannot be passed on`);
+      this.#refuse(this.#upstream.refusals.unusable);
       return;
     }
-    this.#internal.reached();
+    this.#upstream.reached();
     flushHead(response);
     this.#moved();
     answer.on("data", (chunk: Buffer) => {
+      this.#bytes.server += chunk.length;
       if (!response.write(chunk)) answer.pause();
       this.#moved();
     });
@@ -219,11 +208,12 @@ class Exchange {
     server.on("error", () => {});
     if (this.#over || !this.#upgraded) {
       server.destroy();
-      if (!this.#over) this.#refuse(UNUSABLE);
+      if (!this.#over) this.#refuse(this.#upstream.refusals.unusable);
       return;
     }
     this.#finish();
-    this.#internal.reached();
+    this.#tell(101);
+    this.#upstream.reached();
     if (first.length > 0) server.unshift(first);
     this.#upgraded(answer, server);
   }
@@ -234,8 +224,8 @@ class Exchange {
     if (asked.reusedSocket && !hasBody(this.#request) && IDEMPOTENT.has(asked.method)) {
       this.#ask(); // it hung up on an idle connection just when we took that one
     } else {
-      this.#internal.missed(reason);
-      this.#refuse(UNREACHABLE);
+      this.#upstream.missed(reason);
+      this.#refuse(this.#upstream.refusals.unreachable(reason));
     }
   }
 
@@ -243,7 +233,7 @@ class Exchange {
   #moved(): void {
     clearTimeout(this.#timer);
     if (this.#over) return;
-    const { timeout_ms, client_timeout_ms } = this.#internal;
+    const { timeout_ms, client_timeout_ms } = this.#upstream;
     this.#timer = this.#isClientsTurn()
       ? setTimeout(() => this.#refuse(STALLED), client_timeout_ms)
       : setTimeout(() => this.#silent(), timeout_ms);
@@ -258,8 +248,10 @@ class Exchange {
 
   #silent(): void {
     const isConnected = this.#asked?.socket?.connecting === false;
-    this.#internal.missed(`it was silent for ${this.#internal.timeout_ms / 1000} s`);
-    this.#refuse(isConnected ? SILENT : UNREACHABLE);
+    const { refusals, timeout_ms } = this.#upstream;
+    const why = `it was silent for ${timeout_ms / 1000} s`;
+    this.#upstream.missed(why);
+    this.#refuse(isConnected ? refusals.silent : refusals.unreachable(why));
   }
 
   /** Answers in place of the internal server; where its answer has begun, all that is left is to break off. */
@@ -292,7 +284,19 @@ class Exchange {
   /** The client has the whole answer, or is gone. */
   #closed(): void {
     this.#finish();
+    this.#tell(this.#response.statusCode);
     if (!this.#response.writableFinished || !this.#asked?.writableFinished) this.#asked?.destroy();
+  }
+
+  #tell(status: number): void {
+    if (this.#told) return;
+    this.#told = true;
+    this.#upstream.over?.({
+      status: status === 101 || this.#response.headersSent ? status : 0,
+      cut: status !== 101 && !this.#response.writableFinished,
+      bytes_from_client: this.#bytes.client,
+      bytes_from_server: this.#bytes.server,
+    });
   }
 
   #finish(): void {

@@ -10,8 +10,9 @@ import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../core/log.ts";
 import { formatEndpoint, parseEndpoint } from "../wire/endpoint.ts";
-import { exchange, head, type Internal, reset } from "./http-exchange.ts";
-import { endToEnd } from "./http-headers.ts";
+import { exchange, head, reset } from "./http-exchange.ts";
+import { endToEnd, type Refusal, whoAsks } from "./http-headers.ts";
+import type { Upstream } from "./http-upstream.ts";
 
 const SOCKETS_MAX = 1_000;
 /** Requests that may wait on one connection for the answer to the one before them. */
@@ -23,6 +24,19 @@ const UPSTREAM_IDLE_MS = 4_000;
 const UPSTREAM_FREE_MAX = 64;
 /** How long answers under way may take at the end. */
 const CLOSE_MS = 3_000;
+
+const UNREACHABLE: Refusal = {
+  status: 502,
+  text: "The internal server cannot be reached. See internal_endpoint.address in the settings of the proxy.",
+};
+const UNUSABLE: Refusal = {
+  status: 502,
+  text: "The internal server's answer cannot be passed on. See internal_endpoint.address in the settings of the proxy.",
+};
+const SILENT: Refusal = {
+  status: 504,
+  text: "The internal server did not answer in time. See internal_endpoint.timeout in the settings of the proxy.",
+};
 
 export type HttpForwarder = AsyncDisposable & {
   /** Takes over a socket (a TLSSocket whose TLS we ended, or any Duplex) and serves HTTP on it. */
@@ -38,54 +52,84 @@ type HttpForwarderSettings = {
   client_timeout_ms?: number;
 };
 
-/**
- * An HTTP/1.1 server that listens nowhere: it serves the sockets it is given, and passes what they
- * ask to one internal server.
- */
+/** Passes everything that is asked on the sockets it is given to one internal server. */
 export function openHttpForwarder(
-  settings: HttpForwarderSettings,
+  { address, timeout_ms, client_timeout_ms = CLIENT_TIMEOUT_MS }: HttpForwarderSettings,
   { log }: { log: Log },
 ): HttpForwarder {
-  return new Forwarder(settings, log);
+  const { host: name, port } = parseEndpoint(address);
+  const endpoint = { host: name || "localhost", port };
+  const host = formatEndpoint(endpoint);
+  const agent = upstreamAgent();
+  let isMissed = false;
+  const upstream: Upstream = {
+    endpoint,
+    host,
+    agent,
+    timeout_ms,
+    client_timeout_ms,
+    refusals: { unreachable: () => UNREACHABLE, unusable: UNUSABLE, silent: SILENT },
+    reached() {
+      isMissed = false;
+    },
+    // Warns once, when it begins: a stranger's requests must not flood the log.
+    missed(err) {
+      log[isMissed ? "debug" : "warn"](
+        { err, address: host },
+        "the internal server does not answer",
+      );
+      isMissed = true;
+    },
+  };
+  const route = (request: IncomingMessage): Upstream => {
+    return { ...upstream, says: whoAsks(request, "https") };
+  };
+  const forwarder = new Forwarder(route, { client_timeout_ms, log });
+  return {
+    accept: (socket) => forwarder.accept(socket),
+    async [Symbol.asyncDispose]() {
+      await forwarder[Symbol.asyncDispose]();
+      agent.destroy();
+    },
+  };
 }
+
+/** Connections to a server, kept for a while between requests. */
+function upstreamAgent(): Agent {
+  return new Agent({
+    keepAlive: true,
+    maxSockets: SOCKETS_MAX,
+    maxFreeSockets: UPSTREAM_FREE_MAX,
+    timeout: UPSTREAM_IDLE_MS, // ends idle connections only
+    autoSelectFamily: true, // `localhost` may be ::1 first where the server is on 127.0.0.1
+  });
+}
+
+/** Where a request goes. */
+type Route = (request: IncomingMessage) => Upstream;
 
 /** A request and the place of its answer; it begins when it is first in its connection's line. */
 type Turn = { response: ServerResponse; begin(): void };
 
-class Forwarder implements HttpForwarder {
+/**
+ * An HTTP/1.1 server that listens nowhere: it serves the sockets it is given, and passes what they
+ * ask to where `route` says.
+ */
+export class Forwarder implements HttpForwarder {
   readonly #log: Log;
-  readonly #internal: Internal;
+  readonly #route: Route;
   readonly #server: HttpServer;
   /** The requests of each connection, in order. */
   readonly #turns = new Map<Duplex, Turn[]>();
   readonly #upgraded = new Set<Duplex>();
-  #isMissed = false;
   #closing: Promise<void> | undefined;
 
   constructor(
-    { address, timeout_ms, client_timeout_ms = CLIENT_TIMEOUT_MS }: HttpForwarderSettings,
-    log: Log,
+    route: Route,
+    { client_timeout_ms = CLIENT_TIMEOUT_MS, log }: { client_timeout_ms?: number; log: Log },
   ) {
-    const { host, port } = parseEndpoint(address);
-    const endpoint = { host: host || "localhost", port };
     this.#log = log;
-    this.#internal = {
-      endpoint,
-      host: formatEndpoint(endpoint),
-      agent: new Agent({
-        keepAlive: true,
-        maxSockets: SOCKETS_MAX,
-        maxFreeSockets: UPSTREAM_FREE_MAX,
-        timeout: UPSTREAM_IDLE_MS, // ends idle connections only
-        autoSelectFamily: true, // `localhost` may be ::1 first where the server is on 127.0.0.1
-      }),
-      timeout_ms,
-      client_timeout_ms,
-      reached: () => {
-        this.#isMissed = false;
-      },
-      missed: (why) => this.#missed(why),
-    };
+    this.#route = route;
     this.#server = createServer({
       insecureHTTPParser: false,
       headersTimeout: client_timeout_ms,
@@ -95,7 +139,9 @@ class Forwarder implements HttpForwarder {
     });
     this.#server.maxHeadersCount = 0; // beyond a number node drops fields silently; size is limited
     const take = (request: IncomingMessage, response: ServerResponse): void => {
-      this.#queue(request.socket, response, () => exchange(this.#internal, request, response));
+      this.#queue(request.socket, response, () =>
+        exchange(this.#route(request), request, response),
+      );
     };
     this.#server.on("request", take);
     this.#server.on("checkContinue", take);
@@ -155,7 +201,7 @@ class Forwarder implements HttpForwarder {
     socket.on("drain", drained);
     response.once("finish", () => hangUp(socket));
     this.#queue(socket, response, () => {
-      exchange(this.#internal, request, response, (answer, server) => {
+      exchange(this.#route(request), request, response, (answer, server) => {
         socket.off("drain", drained);
         response.detachSocket(socket as Socket);
         this.#upgraded.add(socket);
@@ -167,14 +213,6 @@ class Forwarder implements HttpForwarder {
         join(socket, server);
       });
     });
-  }
-
-  /** Warns once, when it begins: a stranger's requests must not flood the log. */
-  #missed(err: unknown): void {
-    const { host } = this.#internal;
-    const level = this.#isMissed ? "debug" : "warn";
-    this.#isMissed = true;
-    this.#log[level]({ err, address: host }, "the internal server does not answer");
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -190,7 +228,6 @@ class Forwarder implements HttpForwarder {
     }
     for (let waited = 0; this.#turns.size > 0 && waited < CLOSE_MS; waited += 20) await sleep(20);
     for (const socket of this.#turns.keys()) reset(socket);
-    this.#internal.agent.destroy();
     this.#server.close();
   }
 }

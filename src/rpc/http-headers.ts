@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 
 /** One field of a header or a trailer, spelt as it came. */
-type Field = [name: string, value: string];
+export type Field = [name: string, value: string];
 
 /** Fields between two neighbours, which end at each of them (RFC 9110 7.6.1). Also all of `Proxy-…`. */
 const HOP_BY_HOP = new Set([
@@ -44,22 +44,24 @@ export function trailersOf(message: IncomingMessage): Field[] {
   });
 }
 
-/** What a request's header becomes for the internal server, flat, as node:http takes it. */
+/** What a request's header becomes for the server, flat, as node:http takes it. See `Upstream.says`. */
 export function forwardedHeaders(
   request: IncomingMessage,
-  { host: internal, upgrades }: { host: string; upgrades: boolean },
+  {
+    host,
+    upgrades,
+    says,
+  }: { host: string; upgrades: boolean; says?: readonly Field[] | undefined },
 ): string[] {
+  const ours = new Set(says?.map(([name]) => name.toLowerCase()));
   const fields: Field[] = [
-    ["Host", internal],
+    ["Host", host],
     ...endToEnd(request.rawHeaders).filter(([name]) => {
-      return name.toLowerCase() !== "host" && !isForwarding(name);
+      if (name.toLowerCase() === "host") return false;
+      return says === undefined || !(isForwarding(name) || ours.has(plain(name)));
     }),
+    ...(says ?? []),
   ];
-  const host = targetOf(request)?.authority ?? request.headers.host;
-  if (host !== undefined) fields.push(["X-Forwarded-Host", host]);
-  const from = request.socket.remoteAddress;
-  if (from) fields.push(["X-Forwarded-For", from.replace(/^::ffff:(?=[\d.]+$)/i, "")]);
-  fields.push(["X-Forwarded-Proto", "https"]);
   if (upgrades) fields.push(["Connection", "Upgrade"], ["Upgrade", request.headers.upgrade ?? ""]);
   if (request.headers["transfer-encoding"]) fields.push(["Transfer-Encoding", "chunked"]);
   else if (!hasBody(request) && !BODYLESS.has(request.method ?? "")) {
@@ -69,10 +71,24 @@ export function forwardedHeaders(
   return fields.flat();
 }
 
+/** Who asks, by what name and how, for a server that sees only us. */
+export function whoAsks(request: IncomingMessage, proto: "http" | "https"): Field[] {
+  const fields: Field[] = [];
+  const host = targetOf(request)?.authority ?? request.headers.host;
+  if (host !== undefined) fields.push(["X-Forwarded-Host", host]);
+  const from = request.socket.remoteAddress;
+  if (from) fields.push(["X-Forwarded-For", from.replace(/^::ffff:(?=[\d.]+$)/i, "")]);
+  fields.push(["X-Forwarded-Proto", proto]);
+  return fields;
+}
+
 /** Says who asked and by what name. Some servers take `_` for `-`, so those spellings count too. */
 function isForwarding(name: string): boolean {
-  const plain = name.toLowerCase().replaceAll("_", "-");
-  return plain === "forwarded" || /^x-forwarded-(host|for|proto)$/.test(plain);
+  return /^(forwarded|x-forwarded-.*|x-real-ip)$/.test(plain(name));
+}
+
+function plain(name: string): string {
+  return name.toLowerCase().replaceAll("_", "-");
 }
 
 export function hasBody({ headers }: IncomingMessage): boolean {

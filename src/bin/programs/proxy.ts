@@ -1,5 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Fault } from "../../core/fault.ts";
+import { loadFile } from "../../core/settings/load.ts";
+import { VERSION } from "../../core/version.ts";
+import { WestSettings } from "../../relay/west/settings.ts";
 import type { AgentFlags } from "../../roles/proxy/agent.ts";
 import { checkProxies } from "../../roles/proxy/check.ts";
 import { runPrivateProxy } from "../../roles/proxy/private.ts";
@@ -48,6 +51,7 @@ export function proxyProgram(): Command {
   show(privately, ["PROXY_SETTINGS=settings/dev/roles/private-proxy-1 proxy run private"]);
   addPool(run);
   addAgent(run);
+  addWest(run);
   addCheck(proxy, source, { looked: "settings, certificates and the store", check: checkProxies });
   return proxy;
 }
@@ -127,6 +131,58 @@ function addAgent(run: Command): void {
     "proxy run agent --relay relay.example.org:8000 --forward localhost:8080 --min 2 --spare 2 --max 50",
     `${TOKEN_VARIABLE}="$(cat token)" proxy run agent --relay localhost --echo`,
     "proxy run agent --relay localhost --echo --ca root.crt --cert agent.crt --key agent.key",
+  ]);
+}
+
+type WestFlags = {
+  config?: string;
+  d: number;
+  debug: number;
+  output: string;
+  version: boolean;
+};
+
+/** The flags are those of the original (seed-systems 1.2); two of them mean nothing there either. */
+function addWest(run: Command): void {
+  const west = run
+    .command("west")
+    .description(
+      "publish web servers of one site at another, through a WebSocket that either dials",
+    )
+    .option("-c, --config <file>", "west's own configuration, JSON, instead of PROXY_SETTINGS")
+    .option("-d", "log more: each request and message", (_: string, count: number) => count + 1, 0)
+    .option("--debug <number>", "the same as so many -d", Number, 0)
+    .option("-O, --output <file>", "where the log goes; - is standard error", "-")
+    .addOption(new Option("--input <file>", "accepted, as by the original").hideHelp())
+    .addOption(new Option("-v, --verbose", "accepted, as by the original").hideHelp())
+    .option("--version", "print the version", false)
+    .action(async ({ config, d, debug, output, version }: WestFlags, command) => {
+      if (version) return void process.stdout.write(`west ${VERSION}\n`);
+      const { runWest } = await import("../../roles/proxy/west.ts");
+      if (config === undefined) {
+        return await serve(command, source, (settings, deps, signal) => {
+          const message = 'the settings have no section "west"; try -c config.json';
+          if (!settings.west) throw new Fault("settings", message);
+          return runWest(settings.west, { ...deps, status: settings.metrics }, signal);
+        });
+      }
+      const level = d + debug > 0 ? ({ level: "debug" } as const) : {};
+      const file = output === "-" ? {} : { file: output };
+      await serveAsTold(
+        command,
+        async (deps, signal) => {
+          const { settings, warnings } = await loadFile(WestSettings, config, "-c");
+          for (const warning of warnings) deps.log.warn(warning);
+          await runWest(settings, deps, signal);
+        },
+        { ...level, ...file },
+      );
+    });
+  show(west, [
+    "proxy run west -c west.json",
+    "proxy run west -c west.json -d -O west.log",
+    "PROXY_SETTINGS=west.yml proxy run west",
+    "wget -q -O - http://127.0.0.1:9701   # its control page, if west.cp is 127.0.0.1:9701",
   ]);
 }
 

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import type { z } from "zod";
 import { Fault } from "../fault.ts";
 import { check } from "./check.ts";
@@ -25,10 +26,26 @@ export async function loadSettings<S extends z.ZodType>(
   const notes = new Notes();
   const tree = await readAll(value, { env, notes });
   const settings = tree && check(schema, tree, notes);
-  if (notes.problems.length > 0) throw new Fault("settings", report(variable, value, notes));
+  if (notes.problems.length > 0) throw new Fault("settings", report(`${variable}=${value}`, notes));
   if (!tree) {
     throw new Fault("settings", `${variable}=${value} holds no settings, in no .yml or .json file`);
   }
+  return { settings: frozen(settings as z.output<S>), warnings: notes.warnings };
+}
+
+/** As `loadSettings`, of one file, whatever it is called. `shown` is how the user named it. */
+export async function loadFile<S extends z.ZodType>(
+  schema: S,
+  file: string,
+  shown: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<{ settings: z.output<S>; warnings: string[] }> {
+  const notes = new Notes();
+  using prompts = new Prompts();
+  const tree = await new Files({ env, prompts, notes }).read(resolve(file));
+  const settings = tree && check(schema, tree, notes);
+  if (notes.problems.length > 0) throw new Fault("settings", report(`${shown} ${file}`, notes));
+  if (!tree) throw new Fault("settings", `${shown} ${file} is empty`);
   return { settings: frozen(settings as z.output<S>), warnings: notes.warnings };
 }
 
@@ -60,10 +77,10 @@ const EXAMPLES: Record<string, [program: string, role: string, command: string]>
   PROXY_SETTINGS: ["proxy", "public-proxy-1", "run public"],
 };
 
-function report(variable: string, value: string, { problems }: Notes): string {
+function report(source: string, { problems }: Notes): string {
   const what = problems.length === 1 ? "a problem" : `${problems.length} problems`;
   const lines = problems.map((problem) => `\n  ${problem}`);
-  return `${what} in the settings (${variable}=${value}):${lines.join("")}`;
+  return `${what} in the settings (${source}):${lines.join("")}`;
 }
 
 function frozen<T>(value: T): T {

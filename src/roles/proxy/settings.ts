@@ -14,6 +14,7 @@ import {
 import { TcpRateLimits, TlsSettings } from "../../net/settings.ts";
 import { ENGINES } from "../../relay/engine.ts";
 import { POLICIES } from "../../relay/rendezvous/policy.ts";
+import { WestSettings } from "../../relay/west/settings.ts";
 import { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { DatastoreSettings } from "../../store/settings.ts";
 import { formatEndpoint } from "../../wire/endpoint.ts";
@@ -177,6 +178,8 @@ export const ProxySettings = z.strictObject({
   pools: optional(z.array(PoolSettings).min(1).check(rule(namesDiffer))),
   /** Where pools are listed, suspended and resumed while they run. */
   pools_control: optional(JsonrpcServerSettings),
+  /** Web servers published through tunnels, in the words of west's own configuration. */
+  west: optional(WestSettings),
 });
 export type ProxySettings = z.infer<typeof ProxySettings>;
 

@@ -4,7 +4,12 @@ import type { AgentFlags } from "../../roles/proxy/agent.ts";
 import { checkProxies } from "../../roles/proxy/check.ts";
 import { runPrivateProxy } from "../../roles/proxy/private.ts";
 import { runPublicProxy } from "../../roles/proxy/public.ts";
-import { PRESET_NAMES, ProxySettings, presetPool } from "../../roles/proxy/settings.ts";
+import {
+  PRESET_NAMES,
+  ProxySettings,
+  presetPool,
+  ZeromqSettings,
+} from "../../roles/proxy/settings.ts";
 import { addCheck, program, serve, serveAsTold, show } from "../program.ts";
 
 const source = { schema: ProxySettings, variable: "PROXY_SETTINGS" };
@@ -48,6 +53,7 @@ export function proxyProgram(): Command {
   show(privately, ["PROXY_SETTINGS=settings/dev/roles/private-proxy-1 proxy run private"]);
   addPool(run);
   addAgent(run);
+  addZeromq(run);
   addCheck(proxy, source, { looked: "settings, certificates and the store", check: checkProxies });
   return proxy;
 }
@@ -126,6 +132,47 @@ function addAgent(run: Command): void {
     "proxy run agent --relay relay.example.org:8000 --forward localhost:8080 --min 2 --spare 2 --max 50",
     `${TOKEN_VARIABLE}="$(cat token)" proxy run agent --relay localhost --echo`,
     "proxy run agent --relay localhost --echo --ca root.crt --cert agent.crt --key agent.key",
+  ]);
+}
+
+type ZeromqFlags = { ports?: number[]; host?: string };
+
+function addZeromq(run: Command): void {
+  const zeromq = run
+    .command("zeromq")
+    .description(
+      "many ZeroMQ applications of this machine, reached by two ports as with the proxies of CAMEO",
+    )
+    .option(
+      "--ports <list>",
+      "no settings, but three ports: responders, publishers, and where publishers of this machine come in",
+      ports,
+    )
+    .option("--host <address>", "with --ports: where the first two listen (default: everywhere)")
+    .action(async ({ ports: list, host }: ZeromqFlags, command) => {
+      const { runZeromq } = await import("../../roles/proxy/zeromq.ts");
+      if (list) {
+        if (list.length !== 3)
+          throw new InvalidArgumentError("--ports: expected three, such as 10000,10001,10002");
+        const settings = ZeromqSettings.parse({ proxy_ports: list.join(), host });
+        return await serveAsTold(command, (deps, signal) => {
+          deps.mayDrain(() => settings.limits.drain_timeout * 1_000);
+          return runZeromq(settings, deps, signal);
+        });
+      }
+      await serve(command, source, (settings, deps, signal) => {
+        const { zeromq: own, metrics: status } = settings;
+        if (!own) {
+          const message = 'the settings have no section "zeromq"; try --ports 10000,10001,10002';
+          throw new Fault("settings", message);
+        }
+        deps.mayDrain(() => own.limits.drain_timeout * 1_000);
+        return runZeromq(own, { ...deps, status }, signal);
+      });
+    });
+  show(zeromq, [
+    "proxy run zeromq --ports 10000,10001,10002",
+    "PROXY_SETTINGS=zeromq.yml proxy run zeromq",
   ]);
 }
 

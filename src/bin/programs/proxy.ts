@@ -8,8 +8,9 @@ import {
   PRESET_NAMES,
   ProxySettings,
   presetPool,
-  ZeromqSettings,
+  presetZeromq,
 } from "../../roles/proxy/settings.ts";
+import type { LinkFlags } from "../../roles/proxy/zeromq-link.ts";
 import { addCheck, program, serve, serveAsTold, show } from "../program.ts";
 
 const source = { schema: ProxySettings, variable: "PROXY_SETTINGS" };
@@ -135,7 +136,7 @@ function addAgent(run: Command): void {
   ]);
 }
 
-type ZeromqFlags = { ports?: number[]; host?: string };
+type ZeromqFlags = Partial<Omit<LinkFlags, "ports">> & { ports?: number[] };
 
 function addZeromq(run: Command): void {
   const zeromq = run
@@ -149,13 +150,26 @@ function addZeromq(run: Command): void {
       ports,
     )
     .option("--host <address>", "with --ports: where the first two listen (default: everywhere)")
-    .action(async ({ ports: list, host }: ZeromqFlags, command) => {
+    .option(
+      "--through <host:port>",
+      "with --ports: not the proxies, but the way to some elsewhere, by TLS; their first two ports are then at localhost",
+    )
+    .option("--ca <file>", "with --through: believe this authority")
+    .option("--cert <file>", "with --through: our certificate")
+    .option("--key <file>", "with --through: its key")
+    .option("--server-name <name>", "with --through: what they must prove to be, if not the host")
+    .action(async ({ ports: list, host, through, ca, ...tls }: ZeromqFlags, command) => {
+      if (through) {
+        if (!ca || !list)
+          throw new Fault("settings", "--through needs --ports, as they are there, and --ca");
+        const { runZeromqLink } = await import("../../roles/proxy/zeromq-link.ts");
+        const flags = { through, ca, ports: list, ...(host !== undefined && { host }), ...tls };
+        return await serveAsTold(command, (deps, signal) => runZeromqLink(flags, deps, signal));
+      }
       const { runZeromq } = await import("../../roles/proxy/zeromq.ts");
       if (list) {
-        if (list.length !== 3)
-          throw new InvalidArgumentError("--ports: expected three, such as 10000,10001,10002");
-        const settings = ZeromqSettings.parse({ proxy_ports: list.join(), host });
         return await serveAsTold(command, (deps, signal) => {
+          const settings = presetZeromq(list, host);
           deps.mayDrain(() => settings.limits.drain_timeout * 1_000);
           return runZeromq(settings, deps, signal);
         });
@@ -173,6 +187,7 @@ function addZeromq(run: Command): void {
   show(zeromq, [
     "proxy run zeromq --ports 10000,10001,10002",
     "PROXY_SETTINGS=zeromq.yml proxy run zeromq",
+    "proxy run zeromq --ports 10000,10001 --through site.example.org:10443 --ca root.crt   # elsewhere",
   ]);
 }
 

@@ -6,13 +6,13 @@ import type { Metrics } from "../../core/metrics.ts";
 const TELL_EVERY_MS = 10_000;
 const SHOWN_MAX = 100;
 
-export type Switch = "responder" | "publisher";
+type Switch = "responder" | "publisher";
 
 /**
  * Why a message did not arrive: nobody has that name, or whoever has it reads too slowly; it has too
  * few frames; or it says that it comes from one of this machine, and comes from elsewhere.
  */
-export type Loss = "unknown" | "full" | "malformed" | "forbidden";
+type Loss = "unknown" | "full" | "malformed" | "forbidden";
 
 const LOSSES = ["unknown", "full", "malformed", "forbidden"] as const satisfies Loss[];
 

@@ -227,6 +227,12 @@ export const ZeromqSettings = z
   );
 export type ZeromqSettings = z.infer<typeof ZeromqSettings>;
 
+/** A switch for those who want no settings, but its three ports. */
+export function presetZeromq(ports: readonly number[], host = ""): ZeromqSettings {
+  if (ports.length === 3) return ZeromqSettings.parse({ proxy_ports: ports.join(), host });
+  throw new Fault("settings", "--ports: expected three, such as 10000,10001,10002");
+}
+
 /** A key as ZeroMQ writes it. */
 export function isCurveKey(value: string): boolean {
   return Z85_KEY.test(value);

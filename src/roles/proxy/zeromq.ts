@@ -23,7 +23,7 @@ import { door, peerLimits } from "./limits.ts";
 import { isCurveKey, type ProxySettings, portsOf, type ZeromqSettings } from "./settings.ts";
 
 /** What a connection by TLS is for, as its client says by ALPN. */
-const ALPN = { responder: "zeromq-responder", publisher: "zeromq-publisher" } as const;
+export const ALPN = { responder: "zeromq-responder", publisher: "zeromq-publisher" } as const;
 
 type PortName = "responder" | "publisher" | "internal";
 type Around = { log: Log; metrics: Metrics; status?: ProxySettings["metrics"] };

@@ -12,14 +12,14 @@ node_modules/.installed: package.json package-lock.json
 	@echo "installing packages from npm"
 	@npm ci --no-audit --no-fund --loglevel=error
 	@mkdir -p node_modules/.bin
-	@for bin in eps proxy sd; do ln -sf ../../dist/bin/$$bin.js node_modules/.bin/$$bin; done
+	@for bin in cameo-pub-proxy cameo-rep-proxy eps proxy sd; do ln -sf ../../dist/bin/$$bin.js node_modules/.bin/$$bin; done
 	@touch $@
 
 dist/.built: node_modules/.installed $(SOURCES)
 	@echo "compiling"
 	@rm -rf dist
 	@node_modules/.bin/tsc -p src
-	@chmod +x dist/bin/eps.js dist/bin/proxy.js dist/bin/sd.js
+	@chmod +x dist/bin/eps.js dist/bin/proxy.js dist/bin/sd.js dist/bin/cameo-*-proxy.js
 	@touch $@
 
 ## puts eps, proxy and sd on the PATH; PREFIX=~/.local for a place of your own

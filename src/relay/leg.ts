@@ -1,9 +1,19 @@
 /**
  * Where a circuit began: two that showed tokens, a TLS client that named a server, a client that was
  * given a connection of a pool, whatever it says or after it had greeted as ZeroMQ does, or, at a
- * private proxy, a connection that it dialled itself for one it was told about.
+ * private proxy, a connection that it dialled itself for one it was told about; or a ZeroMQ peer at one
+ * of the ports of a switch.
  */
-export const DOORS = ["token", "sni", "announced", "pool", "zmtp"] as const;
+export const DOORS = [
+  "token",
+  "sni",
+  "announced",
+  "pool",
+  "zmtp",
+  "responder",
+  "publisher",
+  "internal",
+] as const;
 export type Door = (typeof DOORS)[number];
 
 /** A connection in the hands of an engine. Until it is spliced it is for its owner to hang up. */

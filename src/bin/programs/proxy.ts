@@ -7,7 +7,13 @@ import type { AgentFlags } from "../../roles/proxy/agent.ts";
 import { checkProxies } from "../../roles/proxy/check.ts";
 import { runPrivateProxy } from "../../roles/proxy/private.ts";
 import { runPublicProxy } from "../../roles/proxy/public.ts";
-import { PRESET_NAMES, ProxySettings, presetPool } from "../../roles/proxy/settings.ts";
+import {
+  PRESET_NAMES,
+  ProxySettings,
+  presetPool,
+  presetZeromq,
+} from "../../roles/proxy/settings.ts";
+import type { LinkFlags } from "../../roles/proxy/zeromq-link.ts";
 import { addCheck, program, serve, serveAsTold, show } from "../program.ts";
 
 const source = { schema: ProxySettings, variable: "PROXY_SETTINGS" };
@@ -52,6 +58,7 @@ export function proxyProgram(): Command {
   addPool(run);
   addAgent(run);
   addWest(run);
+  addZeromq(run);
   addCheck(proxy, source, { looked: "settings, certificates and the store", check: checkProxies });
   return proxy;
 }
@@ -183,6 +190,61 @@ function addWest(run: Command): void {
     "proxy run west -c west.json -d -O west.log",
     "PROXY_SETTINGS=west.yml proxy run west",
     "wget -q -O - http://127.0.0.1:9701   # its control page, if west.cp is 127.0.0.1:9701",
+  ]);
+}
+
+type ZeromqFlags = Partial<Omit<LinkFlags, "ports">> & { ports?: number[] };
+
+function addZeromq(run: Command): void {
+  const zeromq = run
+    .command("zeromq")
+    .description(
+      "many ZeroMQ applications of this machine, reached by two ports as with the proxies of CAMEO",
+    )
+    .option(
+      "--ports <list>",
+      "no settings, but three ports: responders, publishers, and where publishers of this machine come in",
+      ports,
+    )
+    .option("--host <address>", "with --ports: where the first two listen (default: everywhere)")
+    .option(
+      "--through <host:port>",
+      "with --ports: not the proxies, but the way to some elsewhere, by TLS; their first two ports are then at localhost",
+    )
+    .option("--ca <file>", "with --through: believe this authority")
+    .option("--cert <file>", "with --through: our certificate")
+    .option("--key <file>", "with --through: its key")
+    .option("--server-name <name>", "with --through: what they must prove to be, if not the host")
+    .action(async ({ ports: list, host, through, ca, ...tls }: ZeromqFlags, command) => {
+      if (through) {
+        if (!ca || !list)
+          throw new Fault("settings", "--through needs --ports, as they are there, and --ca");
+        const { runZeromqLink } = await import("../../roles/proxy/zeromq-link.ts");
+        const flags = { through, ca, ports: list, ...(host !== undefined && { host }), ...tls };
+        return await serveAsTold(command, (deps, signal) => runZeromqLink(flags, deps, signal));
+      }
+      const { runZeromq } = await import("../../roles/proxy/zeromq.ts");
+      if (list) {
+        return await serveAsTold(command, (deps, signal) => {
+          const settings = presetZeromq(list, host);
+          deps.mayDrain(() => settings.limits.drain_timeout * 1_000);
+          return runZeromq(settings, deps, signal);
+        });
+      }
+      await serve(command, source, (settings, deps, signal) => {
+        const { zeromq: own, metrics: status } = settings;
+        if (!own) {
+          const message = 'the settings have no section "zeromq"; try --ports 10000,10001,10002';
+          throw new Fault("settings", message);
+        }
+        deps.mayDrain(() => own.limits.drain_timeout * 1_000);
+        return runZeromq(own, { ...deps, status }, signal);
+      });
+    });
+  show(zeromq, [
+    "proxy run zeromq --ports 10000,10001,10002",
+    "PROXY_SETTINGS=zeromq.yml proxy run zeromq",
+    "proxy run zeromq --ports 10000,10001 --through site.example.org:10443 --ca root.crt   # elsewhere",
   ]);
 }
 

@@ -30,3 +30,13 @@ export const ZMTP_WORKER: Greeting = {
   },
   farewell: () => undefined,
 };
+
+/** Lets in whoever begins as ZeroMQ does, whatever its mechanism; all it says is for a socket of ours. */
+export const ZMTP_PEER: Greeting = {
+  size_max: GREETING_SIZE,
+  read(bytes) {
+    readGreeting(bytes);
+    return bytes.length < SIGNATURE_SIZE ? undefined : { hello: "", used: 0 };
+  },
+  farewell: () => undefined,
+};

@@ -7,7 +7,12 @@ import { connectionOf } from "../../net/source.ts";
 import { acceptTls, resettable } from "../../net/tls.ts";
 
 /** What is in front of agents, if anything is: certificates that are followed while they change. */
-export type AgentTls = { readonly settings: TlsSettings; readonly files: LiveTls };
+export type AgentTls = {
+  readonly settings: TlsSettings;
+  readonly files: LiveTls;
+  /** What connections may be for, where they say so while they shake hands. */
+  readonly alpn?: string[];
+};
 
 type Entering = {
   /** Owns the socket from here on. */
@@ -29,7 +34,7 @@ export async function openEntrance(
   const acceptor = scope.use(
     acceptTls(
       tls.files.current,
-      { ...tls.settings, alpn: [] },
+      { ...tls.settings, alpn: tls.alpn ?? [] },
       {
         secured(secure) {
           const socket = below.get(connectionOf(secure));

@@ -2,22 +2,31 @@ import { explain } from "../../core/fault.ts";
 import { type Finding, type Findings, findingsOf } from "../../core/findings.ts";
 import { checkTls } from "../../net/check-tls.ts";
 import { knock, ownAddress } from "../../net/knock.ts";
+import { loadZeromq } from "../../relay/switch/zeromq.ts";
 import { checkOwnServer } from "../../rpc/jsonrpc/check-own.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import type { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { checkStore } from "../../store/check.ts";
 import type { DatastoreSettings } from "../../store/settings.ts";
+import { formatEndpoint } from "../../wire/endpoint.ts";
 import { openPorts, readTokens } from "./pool-tokens.ts";
-import { POOL_PORTS, type PoolSettings, type ProxySettings } from "./settings.ts";
+import {
+  POOL_PORTS,
+  type PoolSettings,
+  type ProxySettings,
+  portsOf,
+  type ZeromqSettings,
+} from "./settings.ts";
+import { readCurve } from "./zeromq.ts";
 
 const { ok, note, problem } = findingsOf("reachability");
 const ANSWER_MS = 5_000;
 
 /** Everything that the proxies of these settings need to work. Starts and changes nothing. */
 export async function* checkProxies(settings: ProxySettings, signal: AbortSignal): Findings {
-  if (!settings.public && !settings.private && !settings.pools) {
+  if (!settings.public && !settings.private && !settings.pools && !settings.zeromq) {
     yield findingsOf("settings").problem(
-      "there is neither a section public nor a section private, and there are no pools",
+      "there is no section public, private, pools or zeromq",
       "Add the section of the proxy that shall run.",
     );
   }
@@ -37,6 +46,26 @@ export async function* checkProxies(settings: ProxySettings, signal: AbortSignal
     if (!jsonrpc_client) yield await checkDoor(address, "the internal server", signal);
   }
   for (const pool of settings.pools ?? []) yield* checkPool(pool, signal);
+  if (settings.zeromq) yield* checkSwitch(settings.zeromq, signal);
+}
+
+/** Whether there is ZeroMQ, the key and the certificates of a switch, and its ports. */
+async function* checkSwitch(zeromq: ZeromqSettings, signal: AbortSignal): Findings {
+  const settings = findingsOf("settings");
+  try {
+    await loadZeromq();
+    await readCurve(zeromq);
+    yield settings.ok("zeromq: the package can be loaded");
+  } catch (reason) {
+    yield settings.problem(explain(reason), "Do that, or correct the settings.");
+  }
+  const { host, internal_host, tls, tls_bind_address, proxy_ports } = zeromq;
+  if (tls) yield* checkTls({ tls, where: "zeromq", plays: "server" });
+  if (tls_bind_address) yield await checkDoor(tls_bind_address, "zeromq: tls_bind_address", signal);
+  for (const [name, port] of Object.entries(portsOf(proxy_ports) ?? {})) {
+    const at = { host: name === "internal" ? internal_host : host, port };
+    yield await checkDoor(formatEndpoint(at), `zeromq: proxy_ports: ${name}`, signal);
+  }
 }
 
 /** The doors of a pool, its certificates and its tokens. */

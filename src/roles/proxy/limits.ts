@@ -1,7 +1,7 @@
 import type { DoorSettings } from "../../relay/doors/admission.ts";
 import type { PoolTerms } from "../../relay/rendezvous/pool-terms.ts";
 import type { GateSettings } from "../../relay/zmtp/gate.ts";
-import type { PoolSettings, PublicProxySettings } from "./settings.ts";
+import type { PoolSettings, PublicProxySettings, ZeromqSettings } from "./settings.ts";
 
 /*
  * What a public proxy or a pool takes on, in the terms of the parts that keep to it. All of it is read from the
@@ -28,6 +28,21 @@ export function circuitLimits(settings: PublicProxySettings | PoolSettings) {
   };
 }
 
+/** Peers of a switch stay as long as they like: whether they are there is found out by heartbeats. */
+export function peerLimits(settings: ZeromqSettings) {
+  return {
+    get circuits_max() {
+      return settings.limits.peers_max;
+    },
+    idle_timeout_ms: Infinity,
+    circuit_bytes_max: Infinity,
+    circuit_duration_max_ms: Infinity,
+    get drain_timeout_ms() {
+      return settings.limits.drain_timeout * 1_000;
+    },
+  };
+}
+
 export function pairLimits(settings: PublicProxySettings) {
   return {
     get patience_ms() {
@@ -43,7 +58,7 @@ export function pairLimits(settings: PublicProxySettings) {
 }
 
 export function door(
-  settings: PublicProxySettings | PoolSettings,
+  settings: PublicProxySettings | PoolSettings | ZeromqSettings,
   { bind, setting }: { bind: string; setting: string },
 ): DoorSettings {
   return {

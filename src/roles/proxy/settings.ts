@@ -171,6 +171,86 @@ export function presetPool(
   return PoolSettings.parse({ name, ...rest, ...Object.fromEntries(binds) });
 }
 
+/** Bytes. Hundreds of megabytes are usual where results are sent. */
+const MESSAGE_MAX = 256 * 1024 * 1024;
+const THREE_PORTS = /^\s*(\d{1,5})\s*,\s*(\d{1,5})\s*,\s*(\d{1,5})\s*$/;
+const Z85_KEY = /^[0-9a-zA-Z.:+=^!/*?&<>()[\]{}@%$#-]{40}$/;
+const curveKey = z.string().refine(isCurveKey, {
+  error: "expected a key of CURVE, 40 characters of Z85",
+});
+
+/** How many ZeroMQ peers there may be, and how they come in. */
+const SwitchLimits = z.strictObject({
+  peers_max: defaultTo(4_096, wholeNumber(1, COUNT_MAX)),
+  /** Of peers that are not on this machine. */
+  peers_per_source_max: defaultTo(1_024, wholeNumber(1, COUNT_MAX)),
+  strangers_max: defaultTo(4_096, wholeNumber(1, COUNT_MAX)),
+  strangers_per_source_max: defaultTo(1_024, wholeNumber(1, COUNT_MAX)),
+  hello_timeout: defaultTo(5, seconds(0.1, 60)),
+  /** How long what is queued may still go out when the proxy is asked to leave. */
+  drain_timeout: defaultTo(5, seconds(0, 3_600)),
+});
+
+/** Many ZeroMQ applications on this machine, reached by two ports (seed-systems 4). */
+export const ZeromqSettings = z
+  .strictObject({
+    /** As in the original: responders, publishers, and the one where publishers of this machine come in. */
+    proxy_ports: z.string().refine((value) => portsOf(value) !== undefined, {
+      error: 'expected three ports such as "10000, 10001, 10002"',
+    }),
+    /** Where the first two listen, an empty one being every interface, and where the third does. */
+    host: defaultTo("", z.string()),
+    internal_host: defaultTo("localhost", z.string()),
+    /** Messages that may wait for one peer, and bytes of one frame. */
+    high_water_mark: defaultTo(1_000, wholeNumber(1, COUNT_MAX)),
+    message_max: defaultTo(MESSAGE_MAX, wholeNumber(1_024, Number.MAX_SAFE_INTEGER)),
+    /** How often a silent peer is asked whether it is there, and how long it may take; 0 is never. */
+    heartbeat_interval: defaultTo(10, seconds(0, 3_600)),
+    heartbeat_timeout: defaultTo(30, seconds(0.1, 3_600)),
+    /** Whoever comes from elsewhere has to know our public key, and to be known if `client_keys` says whom. */
+    curve: optional(
+      z.strictObject({ secret_key_file: text, client_keys: defaultTo([], z.array(curveKey)) }),
+    ),
+    /** Both public ports once more, inside TLS. */
+    tls_bind_address: optional(endpoint),
+    tls: optional(TlsSettings),
+    tcp_rate_limits: live(optional(TcpRateLimits)),
+    splice: SpliceChoice,
+    limits: live(defaultsOf(SwitchLimits)),
+  })
+  .check(
+    rule((value, complain) => {
+      const { tls, tls_bind_address } = value as Record<string, unknown>;
+      if (tls && !tls_bind_address)
+        complain(["tls_bind_address"], "is missing: where TLS is spoken");
+      if (tls_bind_address && !tls) complain(["tls"], "is missing: who we are at tls_bind_address");
+    }),
+  );
+export type ZeromqSettings = z.infer<typeof ZeromqSettings>;
+
+/** A switch for those who want no settings, but its three ports. */
+export function presetZeromq(ports: readonly number[], host = ""): ZeromqSettings {
+  if (ports.length === 3) return ZeromqSettings.parse({ proxy_ports: ports.join(), host });
+  throw new Fault("settings", "--ports: expected three, such as 10000,10001,10002");
+}
+
+/** A key as ZeroMQ writes it. */
+export function isCurveKey(value: string): boolean {
+  return Z85_KEY.test(value);
+}
+
+/** Port numbers of a switch, in the order of `proxy_ports`; undefined if these are none. */
+export function portsOf(
+  proxy_ports: string,
+): Record<"responder" | "publisher" | "internal", number> | undefined {
+  const [, responder = 0, publisher = 0, internal = 0] = (THREE_PORTS.exec(proxy_ports) ?? []).map(
+    Number,
+  );
+  const all = [responder, publisher, internal];
+  const fit = THREE_PORTS.test(proxy_ports) && all.every((port) => port < 65_536);
+  return fit ? { responder, publisher, internal } : undefined;
+}
+
 export const ProxySettings = z.strictObject({
   metrics: optional(z.strictObject({ bind_address: endpoint })),
   public: optional(PublicProxySettings),
@@ -180,6 +260,7 @@ export const ProxySettings = z.strictObject({
   pools_control: optional(JsonrpcServerSettings),
   /** Web servers published through tunnels, in the words of west's own configuration. */
   west: optional(WestSettings),
+  zeromq: optional(ZeromqSettings),
 });
 export type ProxySettings = z.infer<typeof ProxySettings>;
 

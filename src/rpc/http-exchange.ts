@@ -5,6 +5,7 @@ import {
   type InformationEvent,
   type OutgoingMessage,
   type ServerResponse,
+  STATUS_CODES,
 } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -266,7 +267,8 @@ class Exchange {
     // A client that still sends is heard to its end: hanging up on it would lose the answer.
     this.#request.resume();
     if (status === 408) this.#response.shouldKeepAlive = false;
-    this.#response.writeHead(status, {
+    // Said in full: a reason that could not be written before is still in the response.
+    this.#response.writeHead(status, STATUS_CODES[status] ?? "", {
       "Content-Type": "text/plain; charset=utf-8",
       "Content-Length": Buffer.byteLength(`${text}\n`),
     });

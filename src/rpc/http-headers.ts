@@ -95,8 +95,12 @@ export function hasBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
-/** Is the message framed in a way that we can hand on? node:http undoes `chunked` and nothing else. */
-export function isPlainlyFramed({ headers }: IncomingMessage): boolean {
+/**
+ * Is the message framed in a way that we can hand on? node:http undoes `chunked` and nothing else. An
+ * answer that has no body must not announce one (RFC 9110 15.3.5).
+ */
+export function isPlainlyFramed({ headers, statusCode }: IncomingMessage): boolean {
+  if (statusCode === 204 && Number(headers["content-length"] ?? 0) > 0) return false;
   return /^(chunked)?$/i.test(headers["transfer-encoding"] ?? "");
 }
 

@@ -22,6 +22,7 @@ const [
   pool = [],
   poolByHand = [],
   streamq = [],
+  west = [],
   inside = [],
   status = [],
   bench = [],
@@ -88,10 +89,11 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(pool).toEqual(["make demo-pool"]);
     expect(poolByHand).toHaveLength(3);
     expect(streamq).toEqual(["make demo-streamq"]);
+    expect(west).toEqual(["make demo-west"]);
     expect(inside).toHaveLength(9);
     expect(status).toHaveLength(2);
     expect(bench).toEqual(["make bench"]); // too long to be run here; its guard is run by itself
-    expect(blocks).toHaveLength(11);
+    expect(blocks).toHaveLength(12);
   });
 
   it("shows a demo that works and leaves nothing behind", { timeout: 120_000 }, () => {
@@ -119,6 +121,13 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(told.match(/client 127\.0\.0\.1:\d+ ↔ worker 127\.0\.0\.1:\d+/g)).toHaveLength(6);
     expect(told).toMatch(/curve .* the secret stood 0 times/);
     expect(told).toMatch(/plain .* the secret stood 200 times/);
+  });
+
+  it("shows a web server behind NATs", { timeout: 120_000 }, () => {
+    const told = shell("make demo-west");
+    expect(
+      told.match(/hello from the server: \/\w+\?who=curl was asked for 127\.0\.0\.1/g),
+    ).toHaveLength(4);
   });
 
   it("installs the programs", { timeout: 120_000 }, () => {

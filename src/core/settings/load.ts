@@ -5,6 +5,7 @@ import { check } from "./check.ts";
 import { findFiles } from "./find-files.ts";
 import { merge } from "./merge.ts";
 import { Notes } from "./notes.ts";
+import { parseFile } from "./parse-file.ts";
 import { Prompts } from "./prompts.ts";
 import { Files } from "./read-file.ts";
 import type { Tree } from "./tree.ts";
@@ -33,19 +34,19 @@ export async function loadSettings<S extends z.ZodType>(
   return { settings: frozen(settings as z.output<S>), warnings: notes.warnings };
 }
 
-/** As `loadSettings`, of one file, whatever it is called. `shown` is how the user named it. */
+/**
+ * One file that is written in the words of another program, whatever it is called: nothing in it refers
+ * to anything else, and a "$" is a "$". `flag` is how the user named it.
+ */
 export async function loadFile<S extends z.ZodType>(
   schema: S,
   file: string,
-  shown: string,
-  env: NodeJS.ProcessEnv = process.env,
+  flag: string,
 ): Promise<{ settings: z.output<S>; warnings: string[] }> {
   const notes = new Notes();
-  using prompts = new Prompts();
-  const tree = await new Files({ env, prompts, notes }).read(resolve(file));
+  const tree = await parseFile(resolve(file), notes);
   const settings = tree && check(schema, tree, notes);
-  if (notes.problems.length > 0) throw new Fault("settings", report(`${shown} ${file}`, notes));
-  if (!tree) throw new Fault("settings", `${shown} ${file} is empty`);
+  if (notes.problems.length > 0) throw new Fault("settings", report(`${flag} ${file}`, notes));
   return { settings: frozen(settings as z.output<S>), warnings: notes.warnings };
 }
 

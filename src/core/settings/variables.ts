@@ -166,7 +166,7 @@ const TYPE_WORDS: Record<string, string> = {
 
 /** Whether a value at this place must not appear in a message. */
 export function isSecret(path: Path): boolean {
-  return path.some((key) => /password|passphrase|secret/i.test(String(key)));
+  return path.some((key) => /password|passphrase|secret|^tokens?$/i.test(String(key)));
 }
 
 const NAME = "[a-zA-Z][a-zA-Z0-9_]*";

@@ -44,6 +44,7 @@ export function openStreams(link: Link, options: TunnelOptions, deps: TunnelDeps
       stream.close(constants.NGHTTP2_REFUSED_STREAM);
       return;
     }
+    if (stream.destroyed) return; // taken back before we heard of it
     stream.respond({ ":status": 200 });
     deps.accept(connected(stream));
   });

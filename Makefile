@@ -1,6 +1,6 @@
 # Everything a user or a developer types. Needs Node 20.20 or newer, npm and make, nothing else.
 .DELETE_ON_ERROR:
-.PHONY: all install certs sd-setup demo demo-passthrough demo-pool demo-streamq test check format test-deps test-majors bench bench-deps bench-guard clean clean-data
+.PHONY: all install certs sd-setup demo demo-passthrough demo-pool demo-streamq demo-zeromq test check format test-deps test-majors bench bench-deps bench-guard clean clean-data
 
 SOURCES := $(shell find src proto -type f) package.json tsconfig.json
 SETTINGS ?= settings/dev
@@ -49,6 +49,10 @@ demo-pool: dist/.built
 ## ZeroMQ clients and workers with CURVE through a relay, and a tap that reads along in vain
 demo-streamq: dist/.built
 	@node dist/bin/dev.js demo-streamq
+
+## fifty ZeroMQ applications on one computer, all reached from another by two ports
+demo-zeromq: dist/.built
+	@node dist/bin/dev.js demo-zeromq
 
 ## types, lint, format, then every test
 test: dist/.built check

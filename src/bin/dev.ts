@@ -7,6 +7,7 @@ import { warnAboutExpiry } from "../roles/dev/expiry.ts";
 import { demoPassthrough } from "../roles/dev/passthrough.ts";
 import { demoPool } from "../roles/dev/pool.ts";
 import { demoStreamq } from "../roles/dev/streamq.ts";
+import { actAsB, demoZeromq } from "../roles/dev/zeromq.ts";
 import { program } from "./program.ts";
 
 const tell = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -56,4 +57,12 @@ dev
   .command("demo-streamq")
   .description("start a relay for ZeroMQ, workers, clients, and a tap that reads along")
   .action(() => run((signal) => demoStreamq(signal)));
+dev
+  .command("demo-zeromq")
+  .description("start both proxies and fifty applications, and reach them all by two ports")
+  .action(() => run((signal) => demoZeromq(signal)));
+dev
+  .command("zeromq-b <ports>", { hidden: true })
+  .description("the other computer of demo-zeromq")
+  .action((ports) => run(() => actAsB(ports)));
 await dev.parseAsync();

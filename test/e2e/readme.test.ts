@@ -22,6 +22,7 @@ const [
   pool = [],
   poolByHand = [],
   streamq = [],
+  zeromq = [],
   inside = [],
   status = [],
   bench = [],
@@ -88,10 +89,11 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(pool).toEqual(["make demo-pool"]);
     expect(poolByHand).toHaveLength(3);
     expect(streamq).toEqual(["make demo-streamq"]);
+    expect(zeromq).toEqual(["make demo-zeromq"]);
     expect(inside).toHaveLength(9);
     expect(status).toHaveLength(2);
     expect(bench).toEqual(["make bench"]); // too long to be run here; its guard is run by itself
-    expect(blocks).toHaveLength(11);
+    expect(blocks).toHaveLength(12);
   });
 
   it("shows a demo that works and leaves nothing behind", { timeout: 120_000 }, () => {
@@ -119,6 +121,14 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(told.match(/client 127\.0\.0\.1:\d+ ↔ worker 127\.0\.0\.1:\d+/g)).toHaveLength(6);
     expect(told).toMatch(/curve .* the secret stood 0 times/);
     expect(told).toMatch(/plain .* the secret stood 200 times/);
+  });
+
+  it("shows fifty ZeroMQ applications that are reached by two ports", { timeout: 120_000 }, () => {
+    const told = shell("make demo-zeromq");
+    expect(told).toContain("100 responders of 50 applications");
+    expect(told).toContain("50 publishers");
+    expect(told.match(/^ {2}50 to port \d+ of A$/gm)).toHaveLength(2);
+    expect(told).not.toContain("none of the two");
   });
 
   it("installs the programs", { timeout: 120_000 }, () => {

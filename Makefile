@@ -1,6 +1,6 @@
 # Everything a user or a developer types. Needs Node 20.20 or newer, npm and make, nothing else.
 .DELETE_ON_ERROR:
-.PHONY: all install certs sd-setup demo demo-passthrough demo-west demo-pool demo-streamq test check format test-deps test-majors bench bench-deps bench-guard clean clean-data
+.PHONY: all install certs sd-setup demo demo-passthrough demo-west demo-pool demo-streamq demo-zeromq test check format test-deps test-majors bench bench-deps bench-guard clean clean-data
 
 SOURCES := $(shell find src proto -type f) package.json tsconfig.json
 SETTINGS ?= settings/dev
@@ -53,6 +53,10 @@ demo-streamq: dist/.built
 ## a web server behind NATs, reached by curl in each of west's four cases, and which way it went
 demo-west: dist/.built
 	@node dist/bin/dev.js demo-west --settings $(SETTINGS)
+
+## fifty ZeroMQ applications on one computer, all reached from another by two ports
+demo-zeromq: dist/.built
+	@node dist/bin/dev.js demo-zeromq
 
 ## types, lint, format, then every test
 test: dist/.built check

@@ -8,6 +8,7 @@ import { demoPassthrough } from "../roles/dev/passthrough.ts";
 import { demoPool } from "../roles/dev/pool.ts";
 import { demoStreamq } from "../roles/dev/streamq.ts";
 import { demoWest } from "../roles/dev/west.ts";
+import { actAsB, demoZeromq } from "../roles/dev/zeromq.ts";
 import { program } from "./program.ts";
 
 const tell = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -62,4 +63,12 @@ dev
   .description("a web server behind NATs, reached by curl in each of west's four cases")
   .addOption(settings)
   .action((flags) => run((signal) => demoWest(`${flags.settings}/west`, signal)));
+dev
+  .command("demo-zeromq")
+  .description("start both proxies and fifty applications, and reach them all by two ports")
+  .action(() => run((signal) => demoZeromq(signal)));
+dev
+  .command("zeromq-b <ports>", { hidden: true })
+  .description("the other computer of demo-zeromq")
+  .action((ports) => run(() => actAsB(ports)));
 await dev.parseAsync();

@@ -23,6 +23,7 @@ const [
   poolByHand = [],
   streamq = [],
   west = [],
+  zeromq = [],
   inside = [],
   status = [],
   bench = [],
@@ -90,10 +91,11 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(poolByHand).toHaveLength(3);
     expect(streamq).toEqual(["make demo-streamq"]);
     expect(west).toEqual(["make demo-west"]);
+    expect(zeromq).toEqual(["make demo-zeromq"]);
     expect(inside).toHaveLength(9);
     expect(status).toHaveLength(2);
     expect(bench).toEqual(["make bench"]); // too long to be run here; its guard is run by itself
-    expect(blocks).toHaveLength(12);
+    expect(blocks).toHaveLength(13);
   });
 
   it("shows a demo that works and leaves nothing behind", { timeout: 120_000 }, () => {
@@ -128,6 +130,14 @@ describeWith(["bash", "curl", "git", "make"], "the README", () => {
     expect(
       told.match(/hello from the server: \/\w+\?who=curl was asked for 127\.0\.0\.1/g),
     ).toHaveLength(4);
+  });
+
+  it("shows fifty ZeroMQ applications that are reached by two ports", { timeout: 120_000 }, () => {
+    const told = shell("make demo-zeromq");
+    expect(told).toContain("100 responders of 50 applications");
+    expect(told).toContain("50 publishers");
+    expect(told.match(/^ {2}50 to port \d+ of A$/gm)).toHaveLength(2);
+    expect(told).not.toContain("none of the two");
   });
 
   it("installs the programs", { timeout: 120_000 }, () => {

@@ -14,7 +14,6 @@ export function responderName(name: string, application: number): string {
   return `${RESPONDER}${name}:${application}`;
 }
 
-const at = (port: number): string => `tcp://127.0.0.1:${port}`;
 type Frames = Array<string | Buffer>;
 type CurveKeys = { server: string; own: ReturnType<typeof zmq.curveKeyPair> };
 
@@ -31,6 +30,15 @@ function curveOf(keys: CurveKeys | undefined) {
 /** Holds sockets until they are closed, or they would be collected. */
 export class CameoPeers implements Disposable {
   readonly #sockets = new Set<zmq.Socket>();
+  readonly #host: string;
+
+  constructor(host = "127.0.0.1") {
+    this.#host = host;
+  }
+
+  #at(port: number): string {
+    return `tcp://${this.#host}:${port}`;
+  }
 
   hold<S extends zmq.Socket>(socket: S): S {
     this.#sockets.add(socket);
@@ -55,7 +63,7 @@ export class CameoPeers implements Disposable {
       receiveHighWaterMark: 0,
     };
     const router = this.hold(new zmq.Router({ routingId, ...pace }));
-    router.connect(at(port));
+    router.connect(this.#at(port));
     const serve = async (): Promise<void> => {
       for await (const [via = "", , origin = "", , ...payload] of router)
         for (const frames of answer(payload)) await router.send([via, "", origin, "", ...frames]);
@@ -70,7 +78,7 @@ export class CameoPeers implements Disposable {
   ): Requester {
     const pace = { linger: 0, reconnectInterval: 20, receiveTimeout: PATIENCE_MS };
     const socket = this.hold(new zmq.Dealer({ ...pace, ...curveOf(keys), ...more }));
-    socket.connect(at(port));
+    socket.connect(this.#at(port));
     return new Requester(socket);
   }
 
@@ -78,7 +86,7 @@ export class CameoPeers implements Disposable {
     const socket = this.hold(
       new zmq.Publisher({ linger: 0, sendHighWaterMark: 0, reconnectInterval: 20 }),
     );
-    socket.connect(at(port));
+    socket.connect(this.#at(port));
     return socket;
   }
 
@@ -90,7 +98,7 @@ export class CameoPeers implements Disposable {
       receiveHighWaterMark: 0,
     };
     const socket = this.hold(new zmq.Subscriber({ ...pace, ...curveOf(keys) }));
-    socket.connect(at(port));
+    socket.connect(this.#at(port));
     socket.subscribe(topic);
     return socket;
   }

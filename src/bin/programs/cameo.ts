@@ -3,6 +3,7 @@ import { explain } from "../../core/fault.ts";
 import { openLog } from "../../core/log.ts";
 import { openMetrics } from "../../core/metrics.ts";
 import { run } from "../../core/run.ts";
+import { Scope } from "../../core/scope.ts";
 import { ZeromqSettings } from "../../roles/proxy/settings.ts";
 import { runZeromq } from "../../roles/proxy/zeromq.ts";
 
@@ -26,14 +27,13 @@ export async function cameoProgram(usage: Usage): Promise<void> {
   const parent = process.ppid;
   await run(async (signal, { mayDrain }) => {
     const ports = process.argv.slice(2, 2 + usage.ports.length);
+    await using scope = new Scope(signal);
     try {
       const settings = settingsOf(usage, ports);
       mayDrain(() => settings.limits.drain_timeout * 1_000);
-      const orphaned = new AbortController();
-      const stop = AbortSignal.any([signal, orphaned.signal]);
-      void noticeOrphan(parent, stop).then((alone) => alone && orphaned.abort());
+      void noticeOrphan(parent, scope.signal).then(() => scope[Symbol.asyncDispose]());
       const log = openLog({ service: usage.name, level: "warn" });
-      await runZeromq(settings, { log, metrics: openMetrics(), only: usage.only }, stop);
+      await runZeromq(settings, { log, metrics: openMetrics(), only: usage.only }, scope.signal);
     } catch (reason) {
       process.stdout.write(`${usage.name}: ${explain(reason)}\n`);
       process.exitCode = 1;
@@ -55,11 +55,8 @@ function settingsOf({ name, ports: names, arrange }: Usage, ports: readonly stri
   });
 }
 
-/** Resolves with true once whoever started this process is gone, and with false when the signal aborts. */
-async function noticeOrphan(parent: number, signal: AbortSignal): Promise<boolean> {
-  while (!signal.aborted) {
-    if (process.ppid !== parent) return true;
+/** Resolves once whoever started this process is gone, or when the signal aborts. */
+async function noticeOrphan(parent: number, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted && process.ppid === parent)
     await sleep(LOOK_MS, undefined, { signal }).catch(() => {});
-  }
-  return false;
 }

@@ -19,25 +19,38 @@ const LOSSES = ["unknown", "full", "malformed", "forbidden"] as const satisfies 
 /** What a switch does with messages: counted each, and losses logged now and then. Never throws. */
 export class SwitchEvents {
   readonly #log: Log;
-  readonly #messages: Counter<"switch">;
-  readonly #bytes: Counter<"switch">;
+  /** Plain numbers, for they change with every message. */
+  readonly #moved = {
+    responder: { messages: 0, bytes: 0 },
+    publisher: { messages: 0, bytes: 0 },
+  };
   readonly #lost: Counter<"switch" | "why">;
   readonly #told = new Map<string, { at: number; since: number }>();
 
   constructor({ log, metrics }: { log: Log; metrics: Metrics }) {
     this.#log = log;
     const registers = [metrics];
-    this.#messages = new Counter({
+    const moved = this.#moved;
+    new Counter({
       name: "eps_broker_switch_messages_total",
       help: "ZeroMQ messages that were passed on",
       labelNames: ["switch"],
       registers,
+      collect() {
+        this.reset();
+        for (const [which, { messages }] of Object.entries(moved))
+          this.inc({ switch: which }, messages);
+      },
     });
-    this.#bytes = new Counter({
+    new Counter({
       name: "eps_broker_switch_bytes_total",
       help: "Bytes of the ZeroMQ messages that were passed on",
       labelNames: ["switch"],
       registers,
+      collect() {
+        this.reset();
+        for (const [which, { bytes }] of Object.entries(moved)) this.inc({ switch: which }, bytes);
+      },
     });
     this.#lost = new Counter({
       name: "eps_broker_switch_lost_total",
@@ -50,8 +63,9 @@ export class SwitchEvents {
   }
 
   passed(which: Switch, frames: readonly Buffer[]): void {
-    this.#messages.inc({ switch: which });
-    this.#bytes.inc({ switch: which }, sizeOf(frames));
+    const moved = this.#moved[which];
+    moved.messages += 1;
+    for (const { length } of frames) moved.bytes += length;
   }
 
   /** `to` is whom it was for, or its topic. */
@@ -77,10 +91,6 @@ const CURE: Record<Loss, string> = {
   malformed: "",
   forbidden: ": somebody elsewhere calls itself as only peers of this machine may",
 };
-
-function sizeOf(frames: readonly Buffer[]): number {
-  return frames.reduce((sum, { length }) => sum + length, 0);
-}
 
 /** A name as far as it can be printed: those that a ROUTER gives are no text. */
 function shown(name: Buffer): string {

@@ -105,7 +105,7 @@ export class ResponderProxy implements AsyncDisposable {
 type Letter = { origin: Buffer; to: Buffer; payload: Buffer[] };
 
 function isProtected(name: Buffer): boolean {
-  return PROTECTED.test(name.toString("latin1"));
+  return name[0] !== 0 && PROTECTED.test(name.toString("latin1"));
 }
 
 /** How a peer from elsewhere is known to others. A name of its own choice never begins with a zero byte. */

@@ -1,0 +1,358 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { stringify } from "yaml";
+import { freePorts } from "../../src/roles/dev/ports.ts";
+import { Program } from "../../src/roles/dev/processes.ts";
+import { CameoPeers, CameoServer, type Requester, responderName } from "../support/cameo.ts";
+import { Authority } from "../support/certificates.ts";
+import { samples } from "../support/metrics.ts";
+import { until } from "../support/until.ts";
+
+const { signal } = new AbortController();
+const programs: Program[] = [];
+const NAME = responderName("adder", 1);
+let folder: string;
+let peers: CameoPeers;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "eps-zeromq-"));
+});
+beforeEach(() => {
+  peers = new CameoPeers();
+});
+afterEach(async () => {
+  peers[Symbol.dispose]();
+  await Promise.all(programs.splice(0).map((program) => program.stop()));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function start(name: string, flags: string[], env: NodeJS.ProcessEnv = {}): Promise<Program> {
+  const how = { argv: ["proxy", "run", "zeromq", ...flags], env: { ...process.env, ...env } };
+  const program = new Program(name, { ...how, logs: folder, keep: false });
+  programs.push(program);
+  await program.said(({ msg }) => msg === "ready", { what: "ready", within_ms: 20_000 }, signal);
+  return program;
+}
+
+async function site(name: string) {
+  const [responder = 0, publisher = 0, internal = 0] = await freePorts(3);
+  const ports = { responder, publisher, internal };
+  const flags = ["--host", "localhost", "--ports", Object.values(ports).join()];
+  return { ports, open: () => start(name, flags) };
+}
+
+const json = (type: number, more: object = {}): string => JSON.stringify({ type, ...more });
+
+describe("proxy run zeromq", () => {
+  it("is all that a remote application needs of a CAMEO server, its responders and publishers", async () => {
+    const { ports, open } = await site("a");
+    const proxy = await open();
+    new CameoServer(peers, ports);
+    const client = peers.requester(ports.responder);
+    await client.sync("0:0");
+    const told = async (type: number, more = {}) =>
+      JSON.parse(String(await client.ask("0:0", json(type, more))));
+    expect(await told(36)).toEqual({ value: ports.responder, message: "OK" });
+    expect(await told(17)).toEqual({ value: ports.publisher, message: "OK" });
+    const events = peers.subscriber(ports.publisher, "keyvalue");
+    events.receiveTimeout = 50;
+    const key = { id: 1, key: NAME };
+    await until(async () => {
+      await told(26, { ...key, value: '{"port":1}' });
+      return events.receive().then(
+        () => true,
+        () => false,
+      );
+    }, "the event of a stored key arrives");
+    expect(await told(27, key)).toMatchObject({ value: 0, message: '{"port":1}' });
+    peers.responder(ports.responder, NAME, ([, what = ""]) => [
+      [json(22), what],
+      [json(22), "and again"],
+    ]);
+    await client.sync(NAME);
+    await client.send(NAME, json(21), "request");
+    expect(String((await client.receive())[1])).toBe("request");
+    expect(String((await client.receive())[1])).toBe("and again");
+    peers[Symbol.dispose]();
+    const ended = ({ msg }: { msg: string }): boolean => msg === "circuit ended";
+    const record = await proxy.said(ended, { what: "done", within_ms: 10_000 }, signal);
+    expect(record).toMatchObject({ caller: "this machine", ending: "done" });
+  });
+
+  it("lets a responder call back, through the proxy of who asked", async () => {
+    const [a, b] = [await site("callee"), await site("caller")];
+    await Promise.all([a.open(), b.open()]);
+    const back = responderName("back", 4);
+    peers.responder(b.ports.responder, back, ([what = ""]) => [[`B heard ${what}`]]);
+    const calledBack = new Promise<string>((resolve) => {
+      peers.responder(a.ports.responder, NAME, ([request = ""]) => {
+        const { serverProxyPort } = JSON.parse(String(request));
+        if (serverProxyPort) {
+          const caller = peers.requester(serverProxyPort);
+          void caller.sync(back).then(async () => resolve(String(await caller.ask(back, "A"))));
+        }
+        return [[json(22)]];
+      });
+    });
+    const requester = peers.requester(a.ports.responder);
+    await requester.sync(NAME);
+    await requester.ask(NAME, json(21, { serverProxyPort: b.ports.responder }));
+    expect(await calledBack).toBe("B heard A");
+  });
+
+  it("is found again by all its peers after it was killed under load", async () => {
+    const { ports, open } = await site("killed");
+    const first = await open();
+    peers.responder(ports.responder, NAME, ([n = ""]) => [[n]]);
+    const subscriber = peers.subscriber(ports.publisher, "t");
+    const publisher = peers.publisher(ports.internal);
+    const requesters = Array.from({ length: 5 }, () => peers.requester(ports.responder));
+    await Promise.all(requesters.map((each) => each.sync(NAME)));
+    let answered = 0;
+    let wrong = 0;
+    const over = new AbortController();
+    const load = requesters.map(async ({ socket }, index) => {
+      socket.receiveTimeout = 200;
+      for (let n = 0; !over.signal.aborted; n += 1) {
+        const question = `${index} ${n}`;
+        await socket.send(["", NAME, "", question]);
+        const answer = await socket.receive().catch(() => undefined);
+        if (!answer) continue;
+        answered += 1;
+        // One that was given up may come late; what is of another requester may not.
+        if (!String(answer[3]).startsWith(`${index} `)) wrong += 1;
+      }
+    });
+    await until(() => answered > 500, "there is load");
+    await first.stop("SIGKILL");
+    await open();
+    const before = answered;
+    await until(() => answered > before + 500, "there is load again");
+    over.abort();
+    await Promise.all(load);
+    expect(wrong).toBe(0);
+    subscriber.receiveTimeout = 50;
+    await until(async () => {
+      await publisher.send(["t", "news"]);
+      return subscriber.receive().then(
+        () => true,
+        () => false,
+      );
+    }, "publishers are heard as well");
+  });
+
+  it("sends what is queued before it stops", async () => {
+    const { ports, open } = await site("drained");
+    const proxy = await open();
+    const body = Buffer.alloc(128 * 1024);
+    let asked = 0;
+    peers.responder(ports.responder, NAME, ([n = ""]) => {
+      asked += /^\d+$/.test(String(n)) ? 1 : 0;
+      return [[n, body]];
+    });
+    const [reader, other] = [10, 1_000].map((receiveHighWaterMark) =>
+      peers.requester(ports.responder, { more: { receiveHighWaterMark } }),
+    ) as [Requester, Requester];
+    await Promise.all([reader.sync(NAME), other.sync(NAME)]);
+    for (let n = 0; n < 500; n += 1) await reader.send(NAME, `${n}`);
+    expect(String((await reader.receive())[0])).toBe("0");
+    // By one requester's connection 500 questions may come later than by another's this one.
+    await until(async () => {
+      await other.ask(NAME, "are you through?");
+      return asked >= 500;
+    }, "all were answered");
+    await other.ask(NAME, "and was that the last?");
+    const stopping = proxy.stop();
+    for (let n = 1; n < 500; n += 1) expect(String((await reader.receive())[0])).toBe(`${n}`);
+    expect(await stopping).toBe(0);
+  });
+});
+
+describe("the ports inside TLS", () => {
+  it("are at another machine as if they were there, and whoever comes so is no neighbour", async () => {
+    await using authority = await Authority.open();
+    const tls = await authority.issue("site.example.org");
+    const { ports } = await site("");
+    const [tlsPort = 0, status = 0, ...there] = await freePorts(4);
+    const PROXY_SETTINGS = join(folder, "tls.yml");
+    const zeromq = {
+      proxy_ports: Object.values(ports).join(),
+      host: "localhost",
+      tls_bind_address: `localhost:${tlsPort}`,
+      tls,
+    };
+    await writeFile(
+      PROXY_SETTINGS,
+      stringify({ zeromq, metrics: { bind_address: `localhost:${status}` } }),
+    );
+    await start("inside", [], { PROXY_SETTINGS });
+    const { ca_certificate_files, certificate_file = "", key_file = "" } = tls;
+    const files = ["--cert", certificate_file, "--key", key_file];
+    const name = ["--server-name", "site.example.org"];
+    const flags = ["--through", `localhost:${tlsPort}`, "--ca", ca_certificate_files[0] ?? ""];
+    await start("link", [...flags, ...files, ...name, "--ports", there.join()]);
+    const [responder = 0, publisher = 0] = there;
+    peers.responder(ports.responder, NAME, ([what = ""]) => [[what]]);
+    const requester = peers.requester(responder);
+    await requester.sync(NAME);
+    expect(String(await requester.ask(NAME, "through TLS"))).toBe("through TLS");
+    const subscriber = peers.subscriber(publisher, "t");
+    const news = peers.publisher(ports.internal);
+    subscriber.receiveTimeout = 50;
+    await until(async () => {
+      await news.send(["t", "news"]);
+      return subscriber.receive().then(
+        () => true,
+        () => false,
+      );
+    }, "a publisher is heard through TLS");
+    const rogue = peers.responder(responder, "0:0", () => [["stolen"]]);
+    await until(async () => {
+      await rogue.send(["R", "", NAME, "", "forged"]).catch(() => {});
+      const told = samples(await (await fetch(`http://127.0.0.1:${status}/metrics`)).text());
+      const lost = told.get('eps_broker_switch_lost_total{switch="responder",why="forbidden"}');
+      return (lost ?? 0) > 0;
+    }, "one who claims to be the server is refused");
+  });
+});
+
+describe("the programs that a CAMEO server starts", () => {
+  const bin = (name: string): string => join("dist", "bin", `${name}.js`);
+  const children: ChildProcess[] = [];
+  afterEach(() => {
+    for (const child of children.splice(0)) child.kill("SIGKILL");
+  });
+
+  it.each([
+    ["cameo-rep-proxy", []],
+    ["cameo-pub-proxy", ["10001"]],
+  ])("%s says on standard output what is missing", (name, args) => {
+    const { status, stdout } = spawnSync(process.execPath, [bin(name), ...args]);
+    expect(status).toBe(1);
+    expect(String(stdout)).toContain(`usage: ${name} <`);
+  });
+
+  it("say on standard output that a port is taken", async () => {
+    const taken = createServer().listen(0);
+    await once(taken, "listening");
+    const { port } = taken.address() as { port: number };
+    const { status, stdout } = spawnSync(process.execPath, [bin("cameo-rep-proxy"), `${port}`]);
+    taken.close();
+    expect(status).toBe(1);
+    expect(String(stdout)).toContain("another program already listens there");
+  });
+
+  it("work side by side, and end when their server is killed", async () => {
+    const [responder = 0, publisher = 0, internal = 0] = await freePorts(3);
+    const commands = [
+      [bin("cameo-rep-proxy"), `${responder}`],
+      [bin("cameo-pub-proxy"), `${publisher}`, `${internal}`],
+    ];
+    const server = spawn(
+      process.execPath,
+      [
+        "-e",
+        `const { spawn } = require("node:child_process");
+         const pids = ${JSON.stringify(commands)}.map((args) =>
+           spawn(process.execPath, args, { stdio: "ignore" }).pid);
+         process.stdout.write(JSON.stringify(pids) + "\\n");
+         setInterval(() => {}, 1e6);`,
+      ],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    children.push(server);
+    const [line] = await once(server.stdout as NodeJS.ReadableStream, "data");
+    const pids: number[] = JSON.parse(String(line));
+    peers.responder(responder, NAME);
+    const requester = peers.requester(responder);
+    await requester.sync(NAME);
+    const subscriber = peers.subscriber(publisher, "t");
+    subscriber.receiveTimeout = 50;
+    const news = peers.publisher(internal);
+    await until(async () => {
+      await news.send(["t", "news"]);
+      return subscriber.receive().then(
+        () => true,
+        () => false,
+      );
+    }, "a publisher is heard");
+    server.kill("SIGKILL");
+    await until(() => !pids.some(lives), "both programs have ended");
+  });
+});
+
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
+
+/** Whether this process may make network namespaces: root on Linux, with iproute2. */
+function mayMakeNamespaces(): boolean {
+  const name = `eps-try-${process.pid}`;
+  if (spawnSync("ip", ["netns", "add", name]).status !== 0) return false;
+  return spawnSync("ip", ["netns", "del", name]).status === 0;
+}
+
+const possible = mayMakeNamespaces();
+const reason = possible ? "" : " (needs root and ip netns)";
+
+describe.skipIf(!possible)(`computers A and B with a network between them${reason}`, () => {
+  const [a, b] = [`eps-a-${process.pid}`, `eps-b-${process.pid}`];
+
+  beforeAll(() => {
+    for (const name of [a, b]) ip("netns", "add", name);
+    ip("link", "add", "eth0", "netns", a, "type", "veth", "peer", "name", "eth0", "netns", b);
+    for (const [name, address] of [
+      [a, "192.0.2.1/24"],
+      [b, "192.0.2.2/24"],
+    ] as const) {
+      ip("-n", name, "addr", "add", address, "dev", "eth0");
+      ip("-n", name, "link", "set", "eth0", "up");
+      ip("-n", name, "link", "set", "lo", "up");
+    }
+  });
+  afterAll(() => {
+    for (const name of [a, b]) ip("netns", "del", name);
+  });
+
+  it("let B reach all of A's applications by two ports, and nothing by any other", async () => {
+    const ports = ["10000", "10001", "10002"];
+    const inside = (name: string, ...args: string[]): ChildProcess =>
+      spawn("ip", ["netns", "exec", name, process.execPath, ...args], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+    const [responder = "", publisher = "", internal = ""] = ports;
+    const running = [
+      inside(a, "dist/bin/cameo-rep-proxy.js", responder),
+      inside(a, "dist/bin/cameo-pub-proxy.js", publisher, internal),
+      inside(a, "--import", "tsx", "test/support/cameo-here.ts", ...ports),
+    ];
+    try {
+      const [application] = await once(running[2]?.stdout as NodeJS.ReadableStream, "data");
+      const script = ["--import", "tsx", "test/support/cameo-elsewhere.ts", "192.0.2.1"];
+      const remote = inside(b, ...script, ...ports, String(application).trim());
+      running.push(remote);
+      const [line] = await once(remote.stdout as NodeJS.ReadableStream, "data");
+      expect(JSON.parse(String(line))).toEqual({
+        answer: "from B",
+        heard: "news",
+        sockets: [10_000, 10_001],
+        trials: { internal: "closed", application: "ECONNREFUSED" },
+      });
+    } finally {
+      for (const each of running) each.kill("SIGTERM");
+      await Promise.all(running.map((each) => each.exitCode ?? once(each, "exit")));
+    }
+  });
+});

@@ -330,11 +330,9 @@ describe("a tunnel over TLS", () => {
     const {
       ca_certificate_files: [ca = ""],
     } = authority.nobody();
-    const socket = new WebSocket(`wss://127.0.0.1:${bed.port(9801)}`, {
-      origin: L,
-      ca: await readFile(ca),
-      servername: "g.case2.example",
-    });
+    const names = { origin: L, servername: "g.case2.example" };
+    const options = { ...names, ca: await readFile(ca) };
+    const socket = new WebSocket(`wss://127.0.0.1:${bed.port(9801)}`, options);
     socket.on("error", () => {});
     const [, answer] = await once(socket, "unexpected-response");
     expect(answer.statusCode).toBe(401);

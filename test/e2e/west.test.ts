@@ -84,9 +84,9 @@ print(",".join(out))`;
     );
   });
 
-  it.each([["l"], ["g"], ["l2"], ["l", "g"], ["g", "l2"], ["l2", "g", "l"]])(
-    "answer or refuse while %s %s %s is killed, and work again afterwards",
-    async (...killed) => {
+  it.each([{ killed: ["l"] }, { killed: ["g"] }, { killed: ["l2"] }, { killed: ["l2", "g", "l"] }])(
+    "answer or refuse while $killed are killed, and work again afterwards",
+    async ({ killed }) => {
       const statuses = new Set<number>();
       let stop = false;
       let slowest = 0;

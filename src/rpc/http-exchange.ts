@@ -10,6 +10,7 @@ import {
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
+import { Fault } from "../core/fault.ts";
 import { reset as resetTcp } from "../net/reset.ts";
 import {
   endToEnd,
@@ -90,9 +91,16 @@ class Exchange {
   }
 
   #ask(): void {
-    const asked = this.#newRequest();
-    if (!asked) {
-      this.#refuse({ status: 400, text: "The request cannot be passed on." });
+    let asked: ClientRequest;
+    try {
+      asked = this.#newRequest();
+    } catch (reason) {
+      // The way there is gone since; or node:http writes less than its parser reads.
+      this.#refuse(
+        reason instanceof Fault
+          ? this.#upstream.refusals.unreachable(reason)
+          : { status: 400, text: "The request cannot be passed on." },
+      );
       return;
     }
     this.#asked = asked;
@@ -112,21 +120,17 @@ class Exchange {
     }
   }
 
-  #newRequest(): ClientRequest | undefined {
+  #newRequest(): ClientRequest {
     const { endpoint, host, path, says } = this.#upstream;
     const upgrades = this.#upgraded !== undefined;
-    try {
-      return httpRequest({
-        ...endpoint,
-        agent: this.#upstream.agent,
-        method: this.#request.method ?? "GET",
-        path: path ?? targetOf(this.#request)?.path ?? "/",
-        headers: forwardedHeaders(this.#request, { host, upgrades, says }),
-        insecureHTTPParser: false,
-      });
-    } catch {
-      return undefined; // node:http writes less than its parser reads
-    }
+    return httpRequest({
+      ...endpoint,
+      agent: this.#upstream.agent,
+      method: this.#request.method ?? "GET",
+      path: path ?? targetOf(this.#request)?.path ?? "/",
+      headers: forwardedHeaders(this.#request, { host, upgrades, says }),
+      insecureHTTPParser: false,
+    });
   }
 
   #passBody(asked: ClientRequest): void {

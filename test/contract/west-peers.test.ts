@@ -1,8 +1,10 @@
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
+import { Authority } from "../support/certificates.ts";
 import { until } from "../support/until.ts";
 import { ask, type Edit, Origin, WestBed } from "../support/west-bed.ts";
 import { envelopeOf, WestPeer, WestPeerServer } from "../support/west-peer.ts";
@@ -295,6 +297,46 @@ describe("tunnels", () => {
     ]) {
       expect(await status("ws://free.example", none), none).toBe(400);
     }
+  });
+});
+
+describe("a tunnel over TLS", () => {
+  it("proves a name by a certificate, and is refused to whoever has none", async () => {
+    const authority = use(await Authority.open());
+    const [server, own] = [
+      await authority.issue("g.case2.example"),
+      await authority.issue("l.case2.example"),
+    ];
+    const bed = use(
+      await WestBed.open("case-2", ({ wsts, wstc }, site) => {
+        if (site === "g") {
+          wsts.sp = wsts.sp.replace("ws:", "wss:");
+          wsts.tls = { ...server, verify_client: false, request_client_cert: true };
+          wsts.tokens = { [L]: "nobody-knows-this" };
+          return;
+        }
+        for (const [url, plan] of Object.entries<object>(wstc)) {
+          delete wstc[url];
+          wstc[url.replace("ws:", "wss:")] = {
+            ...plan,
+            tls: { ...own, server_name: "g.case2.example" },
+          };
+        }
+      }),
+    );
+    use(await Origin.open((_, response) => response.end("secured"), bed.port(9941)));
+    await bed.startAll();
+    expect((await ask(bed.port(9931), "/pa")).text).toBe("secured");
+    const {
+      ca_certificate_files: [ca = ""],
+    } = authority.nobody();
+    const names = { origin: L, servername: "g.case2.example" };
+    const options = { ...names, ca: await readFile(ca) };
+    const socket = new WebSocket(`wss://127.0.0.1:${bed.port(9801)}`, options);
+    socket.on("error", () => {});
+    const [, answer] = await once(socket, "unexpected-response");
+    expect(answer.statusCode).toBe(401);
+    answer.resume();
   });
 });
 

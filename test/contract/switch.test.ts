@@ -165,7 +165,9 @@ describe("the responder proxy", () => {
       await rogue.send(["R", "", listener, "", "forged"]).catch(() => {});
       return (await lost("responder", "forbidden")) > before;
     }, "what it says is refused");
+    const unknown = await lost("responder", "unknown");
     await requester.send(taken, "a secret");
+    await until(async () => (await lost("responder", "unknown")) > unknown, "nobody gets it");
     peers.responder(near, taken, () => [["honest"]]);
     await requester.sync(taken);
     expect(String(await requester.ask(taken, "who?"))).toBe("honest");

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
 import { freePorts } from "../../src/roles/dev/ports.ts";
@@ -228,23 +229,28 @@ describe("the programs that a CAMEO server starts", () => {
     for (const child of children.splice(0)) child.kill("SIGKILL");
   });
 
-  it.each([
-    ["cameo-rep-proxy", []],
-    ["cameo-pub-proxy", ["10001"]],
-  ])("%s says on standard output what is missing", (name, args) => {
-    const { status, stdout } = spawnSync(process.execPath, [bin(name), ...args]);
-    expect(status).toBe(1);
-    expect(String(stdout)).toContain(`usage: ${name} <`);
-  });
-
-  it("say on standard output that a port is taken", async () => {
+  it("say on standard output what is missing, and that a port is taken", async () => {
     const taken = createServer().listen(0);
     await once(taken, "listening");
     const { port } = taken.address() as { port: number };
-    const { status, stdout } = spawnSync(process.execPath, [bin("cameo-rep-proxy"), `${port}`]);
+    const outcome = async (name: string, ...args: string[]): Promise<string> => {
+      const child = spawn(process.execPath, [bin(name), ...args], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      const [told, [code]] = await Promise.all([text(child.stdout), once(child, "close")]);
+      return `${code} ${told.trim()}`;
+    };
+    const outcomes = await Promise.all([
+      outcome("cameo-rep-proxy"),
+      outcome("cameo-pub-proxy", "10001"),
+      outcome("cameo-rep-proxy", `${port}`),
+    ]);
     taken.close();
-    expect(status).toBe(1);
-    expect(String(stdout)).toContain("another program already listens there");
+    expect(outcomes).toEqual([
+      "1 cameo-rep-proxy: usage: cameo-rep-proxy <port>",
+      "1 cameo-pub-proxy: usage: cameo-pub-proxy <publisher port> <subscriber port>",
+      expect.stringMatching(/^1 cameo-rep-proxy: .*another program already listens there/),
+    ]);
   });
 
   it("work side by side, and end when their server is killed", async () => {

@@ -93,14 +93,12 @@ function startOf(line: string): Start {
 }
 
 function fieldsOf(lines: readonly string[]): Field[] {
-  return lines
-    .filter((line, at) => line !== "" || at > 0 || lines.length > 1)
-    .map((line) => {
-      const colon = line.indexOf(":");
-      const [name, value] = [line.slice(0, Math.max(colon, 0)), line.slice(colon + 1).trim()];
-      if (!TOKEN.test(name) || !VALUE.test(value)) throw malformed("a field of it is none");
-      return [name.toLowerCase(), value];
-    });
+  return lines.map((line) => {
+    const colon = line.indexOf(":");
+    const [name, value] = [line.slice(0, Math.max(colon, 0)), line.slice(colon + 1).trim()];
+    if (!TOKEN.test(name) || !VALUE.test(value)) throw malformed("a field of it is none");
+    return [name.toLowerCase(), value];
+  });
 }
 
 function only(fields: readonly Field[], name: string): string {

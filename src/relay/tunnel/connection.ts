@@ -33,7 +33,8 @@ export class Connection extends Duplex {
   }
 
   override _write(chunk: Buffer, _: BufferEncoding, done: (reason?: Error | null) => void): void {
-    this.#below.write(chunk, done);
+    if (this.#below.write(chunk)) done();
+    else this.#below.once("drain", () => done());
   }
 
   override _final(done: () => void): void {

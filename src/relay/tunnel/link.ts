@@ -63,6 +63,11 @@ export class Link {
     return this.#socket.readyState === this.#socket.OPEN;
   }
 
+  /** Bytes that wait to be sent. */
+  get waiting(): number {
+    return this.#socket.bufferedAmount;
+  }
+
   onMessage(listener: (message: Buffer) => void): void {
     this.#socket.on("message", (data) => listener(data as Buffer));
   }

@@ -20,6 +20,8 @@ import { type Tunnel, TunnelAgent, type TunnelDeps, type TunnelOptions } from ".
 /** What one stream, and all streams of a session, may have on their way unread. */
 const STREAM_WINDOW = 1024 * 1024;
 const SESSION_WINDOW = 8 * STREAM_WINDOW;
+/** Bytes that may wait in a WebSocket before its writers do. */
+const WAITING_MAX = 256 * 1024;
 /** MiB; it has to hold the windows. */
 const SESSION_MEMORY = 64;
 
@@ -91,11 +93,21 @@ class Lane extends Duplex {
   override _read(): void {}
 
   override _write(chunk: Buffer, _: BufferEncoding, done: (reason?: Error | null) => void): void {
-    this.#link.send(Buffer.concat([Buffer.of(this.number), chunk]), true, done);
+    this.#send([chunk], done);
   }
 
   override _writev(chunks: Array<{ chunk: Buffer }>, done: (reason?: Error | null) => void): void {
-    const bytes = chunks.map(({ chunk }) => chunk);
-    this.#link.send(Buffer.concat([Buffer.of(this.number), ...bytes]), true, done);
+    this.#send(
+      chunks.map(({ chunk }) => chunk),
+      done,
+    );
+  }
+
+  /** More may come at once while little waits to be sent: a write that waits for its end costs a turn. */
+  #send(chunks: Buffer[], done: (reason?: Error | null) => void): void {
+    const message = Buffer.concat([Buffer.of(this.number), ...chunks]);
+    const waits = this.#link.waiting > WAITING_MAX;
+    this.#link.send(message, true, waits ? done : undefined);
+    if (!waits) done();
   }
 }

@@ -3,6 +3,7 @@ import { type Finding, type Findings, findingsOf } from "../../core/findings.ts"
 import { checkTls } from "../../net/check-tls.ts";
 import { knock, ownAddress } from "../../net/knock.ts";
 import { loadZeromq } from "../../relay/switch/zeromq.ts";
+import type { Site } from "../../relay/west/site.ts";
 import { checkOwnServer } from "../../rpc/jsonrpc/check-own.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import type { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
@@ -22,11 +23,14 @@ import { readCurve } from "./zeromq.ts";
 const { ok, note, problem } = findingsOf("reachability");
 const ANSWER_MS = 5_000;
 
+/** What a proxy can be. */
+const SECTIONS = ["public", "private", "pools", "west", "zeromq"] as const;
+
 /** Everything that the proxies of these settings need to work. Starts and changes nothing. */
 export async function* checkProxies(settings: ProxySettings, signal: AbortSignal): Findings {
-  if (!settings.public && !settings.private && !settings.pools && !settings.zeromq) {
+  if (!SECTIONS.some((section) => settings[section])) {
     yield findingsOf("settings").problem(
-      "there is no section public, private, pools or zeromq",
+      `there is none of the sections ${SECTIONS.join(", ")}`,
       "Add the section of the proxy that shall run.",
     );
   }
@@ -46,7 +50,25 @@ export async function* checkProxies(settings: ProxySettings, signal: AbortSignal
     if (!jsonrpc_client) yield await checkDoor(address, "the internal server", signal);
   }
   for (const pool of settings.pools ?? []) yield* checkPool(pool, signal);
+  if (settings.west) yield* checkSite(settings.west, signal);
   if (settings.zeromq) yield* checkSwitch(settings.zeromq, signal);
+}
+
+/** Where a site of west listens, its certificate, and the sites that it dials. */
+async function* checkSite(
+  { control, door, links, listeners }: Site,
+  signal: AbortSignal,
+): Findings {
+  if (door?.tls) yield* checkTls({ tls: door.tls, where: "west: wsts", plays: "server" });
+  if (control) yield await checkDoor(control, "west: west.cp", signal);
+  if (door) yield await checkDoor(door.bind, "west: wsts.sp", signal);
+  for (const [url, { bind }] of listeners)
+    yield await checkDoor(bind, `west: proxy: ${url}`, signal);
+  for (const url of links.keys()) {
+    const { hostname, port } = new URL(url);
+    const at = { host: hostname, port: Number(port || (url.startsWith("wss:") ? 443 : 80)) };
+    yield await checkDoor(formatEndpoint(at), `west: wstc: ${url}`, signal);
+  }
 }
 
 /** Whether there is ZeroMQ, the key and the certificates of a switch, and its ports. */

@@ -36,7 +36,7 @@ export type AgentEvents = {
   opened?(session: number): void;
   /** Exactly once for each connection that was made to the relay. */
   closed?(closing: Closing): void;
-  /** As many connections wait as shall. Told once, and again after trouble. */
+  /** As many connections wait as shall, and what becomes of them is heard. Told once, and again after trouble. */
   ready?(): void;
   /** Something is not as it should be, and is tried again. */
   troubled?(problem: string): void;
@@ -93,6 +93,7 @@ class PoolAgent implements AsyncDisposable {
   #failing = false;
   #pausing = false;
   #ready = false;
+  #listening = false;
 
   constructor(options: AgentOptions) {
     const { relay: endpoint, commands = above(endpoint), service, token, tls, handler } = options;
@@ -107,9 +108,16 @@ class PoolAgent implements AsyncDisposable {
     this.#able = !this.#handler.check;
     const { signal } = this.#scope;
     setMaxListeners(0, signal, this.#leave.signal, this.#withdraw.signal); // one for each connection
-    const heard = { heard: this.#hear.bind(this), lost: this.#lost.bind(this) };
+    const channel = {
+      heard: this.#hear.bind(this),
+      listening: () => {
+        this.#listening = true;
+        this.#fill();
+      },
+      lost: this.#lost.bind(this),
+    };
     const loops = [
-      listenToRelay(this.#relay, heard, signal),
+      listenToRelay(this.#relay, channel, signal),
       this.#keepChecking(check_every_ms, signal),
     ];
     this.#scope.defer(() => Promise.all(loops));
@@ -141,7 +149,7 @@ class PoolAgent implements AsyncDisposable {
     const { min, max, spare } = this.#size;
     const wanted = Math.min(max, Math.max(min, used + spare));
     const missing = wanted - used - waiting - dialling;
-    if (missing + dialling <= 0 && !this.#ready) {
+    if (missing + dialling <= 0 && this.#listening && !this.#ready) {
       this.#ready = true;
       this.#events.ready?.();
     }
@@ -237,6 +245,8 @@ class PoolAgent implements AsyncDisposable {
 
   #lost(problem: string | undefined): void {
     this.#early.clear(); // a relay that was started anew counts from 0
+    this.#listening = false;
+    this.#ready = false;
     if (problem) this.#events.troubled?.(problem);
   }
 

@@ -104,13 +104,20 @@ const CAME = new Error("a client was announced");
 
 type Told = ReturnType<typeof decodeAnnouncement> & {};
 
+type Listening = {
+  heard(announcement: Told): void;
+  listening(): void;
+  lost(problem: string | undefined): void;
+};
+
 /**
- * Listens to what the relay announces until the signal aborts, and tells `heard`. A channel that
- * breaks is opened again; `lost` hears of each, and why it broke unless it is what it heard before.
+ * Listens to what the relay announces until the signal aborts, and tells `heard`. A channel that is
+ * open is told to `listening`. One that breaks is opened again; `lost` hears of each, and why it broke
+ * unless it is what it heard before.
  */
 export async function listenToRelay(
   relay: Relay,
-  { heard, lost }: { heard(announcement: Told): void; lost(problem: string | undefined): void },
+  { heard, listening, lost }: Listening,
   signal: AbortSignal,
 ): Promise<void> {
   const backoff = new Backoff(AWAY_MS);
@@ -120,6 +127,7 @@ export async function listenToRelay(
     try {
       const socket = await dialRelay(relay.commands, relay, signal);
       socket.write(encodeHello(relay.hello));
+      listening();
       await hearAll(socket, heard, signal);
       throw new Fault("unreachable", `the relay closed its announcements (${relay.commands})`);
     } catch (reason) {

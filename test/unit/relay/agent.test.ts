@@ -289,6 +289,25 @@ describe("TLS towards the relay", () => {
   });
 });
 
+describe("an agent that says it is ready", () => {
+  it("has connections that wait and hears what becomes of them, and says so again after trouble", async () => {
+    let ready = 0;
+    const events = { ready: () => (ready += 1) };
+    const nowhere = await serving(() => {});
+    await nowhere[Symbol.asyncDispose]();
+    const agent = start({ events, commands: `127.0.0.1:${nowhere.port}` });
+    await until(() => agent.count.waiting === 2, "its connections wait");
+    expect(ready).toBe(0);
+    await agent[Symbol.asyncDispose]();
+    agents.splice(0);
+    start({ events });
+    await until(() => ready === 1, "it says so");
+    expect(relay.commands.size).toBe(1);
+    for (const each of relay.commands) each.destroy();
+    await until(() => ready === 2, "it says so again");
+  });
+});
+
 describe("an agent that stops", () => {
   it("offers nothing more, lets guests finish, and then sends them away", async () => {
     const agent = start({ drain_ms: 10_000, size: { min: 2, max: 4, spare: 2 } });

@@ -211,10 +211,11 @@ describe("a relay that is away", () => {
   it("is found when it comes, and found again after it has gone, all places at once", async () => {
     const { ports } = relay;
     await relay[Symbol.asyncDispose]();
-    start({ size: 20 });
+    const agent = start({ size: 20 });
     await until(() => troubles.length > 1, "it is told that nobody answers at either port");
     relay = await RelayServer.open(ports);
     await waiting(20);
+    await until(() => agent.count.waiting === 20, "they all know");
     const { commands } = relay.options;
     const about = (each: string): boolean => !each.includes(commands);
     const told = (): number => troubles.filter(about).length;

@@ -169,9 +169,7 @@ describe("the kernel engine", () => {
     }, "a second stranger may stay");
   });
 
-  it("turns strangers away before no descriptors are left for the program itself", {
-    timeout: 90_000,
-  }, async () => {
+  it("turns strangers away before no descriptors are left for the program itself", async () => {
     const relay = new URL("../support/relay-process.ts", import.meta.url).pathname;
     const child = spawn(
       "sh",

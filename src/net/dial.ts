@@ -1,24 +1,25 @@
 import { lookup } from "node:dns/promises";
 import { once } from "node:events";
-import { BlockList, connect, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { orAbort } from "../core/deadline.ts";
 import { Fault } from "../core/fault.ts";
 import { type Endpoint, formatEndpoint, parseEndpoint } from "../wire/endpoint.ts";
-import { contains } from "./reach.ts";
+import { contains, subnets } from "./reach.ts";
 
 /**
  * Addresses that no peer of ours can have, so that an endpoint which names one is a mistake or an
  * attack: link-local (cloud metadata services live there), unspecified, multicast and broadcast.
  * Private and loopback ranges stay allowed, since brokers do run inside an organisation.
  */
-const NEVER_DIALLED = new BlockList();
-NEVER_DIALLED.addSubnet("0.0.0.0", 8, "ipv4");
-NEVER_DIALLED.addSubnet("169.254.0.0", 16, "ipv4");
-NEVER_DIALLED.addSubnet("224.0.0.0", 3, "ipv4");
-NEVER_DIALLED.addSubnet("fe80::", 10, "ipv6");
-NEVER_DIALLED.addSubnet("ff00::", 8, "ipv6");
-NEVER_DIALLED.addAddress("::", "ipv6");
-NEVER_DIALLED.addAddress("fd00:ec2::254", "ipv6");
+const NEVER_DIALLED = subnets([
+  "0.0.0.0/8",
+  "169.254.0.0/16",
+  "224.0.0.0/3",
+  "fe80::/10",
+  "ff00::/8",
+  "::/128",
+  "fd00:ec2::254/128",
+]);
 
 /**
  * The address behind `host:port`: resolved once, checked, and then used as it is, so that a name

@@ -41,7 +41,8 @@ export function contains(list: BlockList, address: string): boolean {
   return version !== 0 && list.check(plain, version === 4 ? "ipv4" : "ipv6");
 }
 
-function subnets(texts: readonly string[]): BlockList {
+/** A list of networks, each as `address/bits`. */
+export function subnets(texts: readonly string[]): BlockList {
   const list = new BlockList();
   for (const text of texts) {
     const [address = "", bits] = text.split("/");

@@ -6,6 +6,7 @@ import {
   foundTown,
   GATEWAY,
   PING_ROLES,
+  pingHd2,
   settingsWithCertificates,
   startPing,
 } from "../support/town.ts";
@@ -25,11 +26,7 @@ afterAll(async () => {
 
 const call = (method: string): Promise<Answer> =>
   town.call({ role: "hd-1", port: GATEWAY["hd-1"] }, { method });
-const ping = async (): Promise<void> => {
-  const answer = await call("hd-2._ping");
-  if ("error" in answer) throw new Error(answer.error.message);
-  expect(answer.result).toMatchObject({ serverInfo: { name: "hd-2" } });
-};
+const ping = (): Promise<void> => pingHd2(town);
 
 describe("a ping through the proxy, while programs come and go", () => {
   it("goes on while the service directory is away", async () => {

@@ -1,9 +1,9 @@
 import type { Socket } from "node:net";
 import { type Metrics, openMetrics } from "../../src/core/metrics.ts";
 import { Circuits } from "../../src/relay/circuits.ts";
+import type { EntranceTls } from "../../src/relay/doors/entrance.ts";
 import type { Engine } from "../../src/relay/engine.ts";
 import { RelayEvents } from "../../src/relay/events.ts";
-import type { AgentTls } from "../../src/relay/pool/entrance.ts";
 import { openPoolRelay, type PoolRelay } from "../../src/relay/pool/relay.ts";
 import type { PoolTerms } from "../../src/relay/rendezvous/pool-terms.ts";
 import type { GateSettings } from "../../src/relay/zmtp/gate.ts";
@@ -36,7 +36,7 @@ type Wanted = {
   terms?: Partial<typeof TERMS>;
   strangers?: Partial<typeof STRANGERS>;
   tokens?: string[];
-  tls?: AgentTls;
+  tls?: EntranceTls;
   gate?: GateSettings;
   /** Opens the port of servers without an agent. */
   worker?: boolean;

@@ -3,6 +3,7 @@ import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { expect } from "vitest";
 import { makeCertificates } from "../../src/roles/dev/certificates.ts";
 import { Town } from "../../src/roles/dev/town.ts";
 
@@ -40,6 +41,13 @@ export async function hd2Connected(town: Town): Promise<void> {
   await town.said("public-proxy-eps-1", "connected with hd-2", ({ msg, operator }) => {
     return msg === "reverse stream accepted" && operator === "hd-2";
   });
+}
+
+/** Calls hd-2 as hd-1, and throws if it is not hd-2 that answers. */
+export async function pingHd2(town: Town): Promise<void> {
+  const answer = await town.call({ role: "hd-1", port: GATEWAY["hd-1"] }, { method: "hd-2._ping" });
+  if ("error" in answer) throw new Error(answer.error.message);
+  expect(answer.result).toMatchObject({ serverInfo: { name: "hd-2" } });
 }
 
 /** Signs a change record and submits it to the town's directory, as an administrator does. */

@@ -21,22 +21,19 @@ export const ZMTP_CLIENT: Greeting = {
   farewell: () => undefined,
 };
 
-/** Lets in ZeroMQ workers by the signature that they begin with; all they say is for their client. */
-export const ZMTP_WORKER: Greeting = {
-  size_max: GREETING_SIZE,
-  read(bytes) {
-    readGreeting(bytes, "CURVE");
-    return bytes.length < SIGNATURE_SIZE ? undefined : { hello: "", used: 0 };
-  },
-  farewell: () => undefined,
-};
+/** Lets in ZeroMQ workers with CURVE by the signature that they begin with; all they say is for their client. */
+export const ZMTP_WORKER = peerWith("CURVE");
 
 /** Lets in whoever begins as ZeroMQ does, whatever its mechanism; all it says is for a socket of ours. */
-export const ZMTP_PEER: Greeting = {
-  size_max: GREETING_SIZE,
-  read(bytes) {
-    readGreeting(bytes);
-    return bytes.length < SIGNATURE_SIZE ? undefined : { hello: "", used: 0 };
-  },
-  farewell: () => undefined,
-};
+export const ZMTP_PEER = peerWith();
+
+function peerWith(mechanism?: "CURVE"): Greeting {
+  return {
+    size_max: GREETING_SIZE,
+    read(bytes) {
+      readGreeting(bytes, mechanism);
+      return bytes.length < SIGNATURE_SIZE ? undefined : { hello: "", used: 0 };
+    },
+    farewell: () => undefined,
+  };
+}

@@ -1,7 +1,7 @@
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { Fault } from "../../core/fault.ts";
+import { isSameSecret } from "../../core/secret.ts";
 import { sourceOf } from "../../net/source.ts";
 import { leafOf } from "../../net/tls.ts";
 import type { decodeHello } from "../../wire/relayserver.ts";
@@ -26,16 +26,10 @@ export function ownerOf(socket: Socket, hello: Hello, { pool, tokens }: Terms): 
 
 function identityOf(socket: Socket, token: string, tokens: readonly string[]): string {
   if (tokens.length > 0) {
-    const shown = digest(token);
-    const known = tokens.findIndex((each) => timingSafeEqual(digest(each), shown));
+    const known = tokens.findIndex((each) => isSameSecret(each, token));
     if (known < 0) throw new Fault("forbidden", "the token is not one of this pool");
     return `token ${known}`;
   }
   const leaf = socket instanceof TLSSocket ? leafOf(socket.getPeerCertificate()) : undefined;
   return leaf ? `certificate ${leaf.fingerprint}` : `source ${sourceOf(socket.remoteAddress)}`;
-}
-
-/** Of one length, whatever was shown, so that comparing takes the same time. */
-function digest(token: string): Buffer {
-  return createHash("sha256").update(token).digest();
 }

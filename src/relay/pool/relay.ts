@@ -7,6 +7,7 @@ import { sourceOf, unmapped } from "../../net/source.ts";
 import { decodeHello, encodeHelloResponse } from "../../wire/relayserver.ts";
 import type { Circuits } from "../circuits.ts";
 import { type DoorSettings, refusalOf } from "../doors/admission.ts";
+import { type EntranceTls, openEntrance } from "../doors/entrance.ts";
 import { hearGreeting, Strangers } from "../doors/strangers.ts";
 import { ZMTP_WORKER } from "../doors/zmtp.ts";
 import type { Engine } from "../engine.ts";
@@ -18,7 +19,6 @@ import type { PoolsTerms } from "../rendezvous/pool-terms.ts";
 import { Gate, type GateSettings } from "../zmtp/gate.ts";
 import { ownerOf, type Terms } from "./agents.ts";
 import { type Ear, hearAlong } from "./ears.ts";
-import { type AgentTls, openEntrance } from "./entrance.ts";
 import { type Leg, Meetings } from "./meetings.ts";
 import { asking, farewell, offered } from "./waiting.ts";
 
@@ -35,7 +35,7 @@ type PoolPorts = Record<"data" | "command" | "client", DoorSettings> & {
 type PoolRelaySettings = {
   readonly terms: Terms;
   readonly ports: PoolPorts;
-  readonly tls: AgentTls | undefined;
+  readonly tls: EntranceTls | undefined;
   readonly pools: PoolsTerms;
   /** Command channels that may be open, read once. */
   readonly listeners_max: number;

@@ -5,7 +5,7 @@ import { explain, Fault } from "../../core/fault.ts";
 import { Scope } from "../../core/scope.ts";
 import { VERSION } from "../../core/version.ts";
 import type { LiveTls } from "../../net/live-tls.ts";
-import { openTunnel, protocolsUpTo, READING, type TunnelSettings } from "./open.ts";
+import { endpointOf, openTunnel, protocolsUpTo, READING, type TunnelSettings } from "./open.ts";
 import { type Tunnel, TunnelAgent, type TunnelDeps } from "./tunnel.ts";
 
 /** Short enough that a site that comes back is a neighbour again within two seconds. */
@@ -113,8 +113,7 @@ export class Dialler implements AsyncDisposable {
       if (!explain(reason).includes(NO_PROTOCOL)) throw reason;
       return this.#open([], deadline.signal);
     });
-    const { hostname, port } = new URL(url);
-    const remote = { host: hostname, port: Number(port || (url.startsWith("wss:") ? 443 : 80)) };
+    const remote = endpointOf(url);
     return openTunnel(socket, { ...this.#settings, dialled: true, remote }, this.#deps.deps());
   }
 

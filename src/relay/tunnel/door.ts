@@ -1,14 +1,12 @@
-import { createServer, type IncomingMessage, STATUS_CODES } from "node:http";
+import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { WebSocketServer } from "ws";
-import type { Log } from "../../core/log.ts";
-import { Scope } from "../../core/scope.ts";
-import { type Listener, listen } from "../../net/listen.ts";
-import type { LiveTls } from "../../net/live-tls.ts";
-import type { TlsSettings } from "../../net/settings.ts";
+import type { Listener } from "../../net/listen.ts";
 import { unmapped } from "../../net/source.ts";
-import { acceptTls, type Leaf, leafOf } from "../../net/tls.ts";
+import { type Leaf, leafOf } from "../../net/tls.ts";
+import { openHttpAcceptor } from "../../rpc/http-acceptor.ts";
+import { type EntranceTls, openEntrance } from "../doors/entrance.ts";
 import { openTunnel, protocolsUpTo, READING, type TunnelSettings } from "./open.ts";
 import type { Tunnel, TunnelDeps } from "./tunnel.ts";
 
@@ -33,7 +31,7 @@ type DoorSettings = TunnelSettings & {
   setting: string;
   /** What we are called. */
   name: string;
-  tls?: { files: LiveTls; settings: TlsSettings } | undefined;
+  tls?: EntranceTls | undefined;
 };
 
 type DoorDeps = {
@@ -41,12 +39,10 @@ type DoorDeps = {
   deps(caller: Caller): TunnelDeps;
   joined(caller: Caller, tunnel: Tunnel): void;
   turnedAway(caller: Caller | undefined, why: string): void;
-  log: Log;
 };
 
 /** Where other sites dial in. Closing it says goodbye to all of them. */
 export async function openTunnelDoor(settings: DoorSettings, deps: DoorDeps): Promise<Listener> {
-  const parts = new Scope();
   const tunnels = new Set<Tunnel>();
   const protocols = protocolsUpTo(settings.version_max);
   const sockets = new WebSocketServer({
@@ -55,18 +51,12 @@ export async function openTunnelDoor(settings: DoorSettings, deps: DoorDeps): Pr
     maxPayload: settings.message_max,
     handleProtocols: (offered) => protocols.find((each) => offered.has(each)) ?? false,
   });
-  const server = createServer({
-    insecureHTTPParser: false,
-    headersTimeout: HANDSHAKE_MS,
-    requestTimeout: HANDSHAKE_MS,
-    connectionsCheckingInterval: 1_000,
-  });
-  server.emit("listening"); // starts the clock that enforces the timeouts
-  server.on("request", (_, response) => {
+  const http = openHttpAcceptor(HANDSHAKE_MS);
+  http.server.on("request", (_, response) => {
     response.writeHead(426, { Upgrade: "websocket", Connection: "close" });
     response.end("This port is for tunnels: it speaks WebSocket only.\n");
   });
-  server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  http.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const caller = callerOf(request);
     const refused = deps.admit(caller);
     if (refused) {
@@ -89,42 +79,23 @@ export async function openTunnelDoor(settings: DoorSettings, deps: DoorDeps): Pr
       deps.joined(caller, tunnel);
     });
   });
-  let receive = (socket: Duplex): void => {
-    socket.on("error", () => {});
-    server.emit("connection", socket);
-    socket.resume();
+  const { bind, setting, tls } = settings;
+  const options = {
+    bind,
+    setting,
+    connections_max: STRANGERS_MAX,
+    connections_per_source_max: STRANGERS_PER_SOURCE_MAX,
   };
-  if (settings.tls) {
-    const { files, settings: tls } = settings.tls;
-    const secured = receive;
-    const acceptor = parts.use(
-      acceptTls(
-        files.current,
-        { ...tls, alpn: ["http/1.1"] },
-        { secured, failed: (why) => deps.turnedAway(undefined, why) },
-      ),
-    );
-    files.onChange((material) => acceptor.renew(material));
-    receive = (socket) => acceptor.accept(socket);
-  }
-  const listener = parts.use(
-    await listen(
-      {
-        bind: settings.bind,
-        setting: settings.setting,
-        connections_max: STRANGERS_MAX,
-        connections_per_source_max: STRANGERS_PER_SOURCE_MAX,
-      },
-      receive,
-    ),
-  );
+  const listener = await openEntrance(options, tls && { ...tls, alpn: ["http/1.1"] }, {
+    enter: (socket) => http.accept(socket),
+    refused: (_, { reason = "" }) => deps.turnedAway(undefined, reason),
+  });
   return {
     port: listener.port,
     async [Symbol.asyncDispose]() {
       await Promise.all([...tunnels].map((tunnel) => tunnel[Symbol.asyncDispose]()));
-      await parts[Symbol.asyncDispose]();
-      server.close();
-      server.closeAllConnections();
+      await listener[Symbol.asyncDispose]();
+      await http[Symbol.asyncDispose]();
     },
   };
 }

@@ -16,6 +16,13 @@ export function protocolsUpTo(version_max: number): string[] {
 /** How every WebSocket of ours reads: messages of version 1 are bytes that are called text. */
 export const READING = { skipUTF8Validation: true, perMessageDeflate: false } as const;
 
+/** Where the site of a `ws://` or `wss://` address is dialled. */
+export function endpointOf(url: string): Endpoint {
+  const { hostname, port, protocol } = new URL(url);
+  const host = hostname.replace(/^\[|\]$/g, "");
+  return { host, port: Number(port || (protocol === "wss:" ? 443 : 80)) };
+}
+
 export type TunnelSettings = {
   ping_interval_ms: number;
   version_max: number;

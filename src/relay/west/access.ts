@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { isSameSecret } from "../../core/secret.ts";
 import { contains, mayReach, reachOf, subnetOf } from "../../net/reach.ts";
 import type { Leaf } from "../../net/tls.ts";
 
@@ -37,12 +37,7 @@ export function proves(
 ): boolean {
   const host = name.replace(/^wss?:\/\//, "").replace(/[:/].*$/, "");
   if (leaf?.names.some((each) => each.toLowerCase() === host.toLowerCase())) return true;
-  return expected !== undefined && token !== undefined && isSame(token, expected);
-}
-
-function isSame(one: string, other: string): boolean {
-  const [a, b] = [one, other].map((text) => createHash("sha256").update(text).digest());
-  return timingSafeEqual(a as Buffer, b as Buffer);
+  return expected !== undefined && token !== undefined && isSameSecret(token, expected);
 }
 
 /** What one tunnel may ask of us. */

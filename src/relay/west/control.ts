@@ -1,6 +1,5 @@
-import { createServer } from "node:http";
-import type { Listener } from "../../net/listen.ts";
-import { listen } from "../../net/listen.ts";
+import { type Listener, listen } from "../../net/listen.ts";
+import { openHttpAcceptor } from "../../rpc/http-acceptor.ts";
 import type { Peers } from "../tunnel/peers.ts";
 import { addressOf, LISTENER_PORT } from "./settings.ts";
 import type { Site } from "./site.ts";
@@ -20,14 +19,8 @@ export async function openControl(
   site: Site,
   neighbours: Neighbours,
 ): Promise<Listener> {
-  const server = createServer({
-    insecureHTTPParser: false,
-    headersTimeout: REQUEST_MS,
-    requestTimeout: REQUEST_MS,
-    connectionsCheckingInterval: 1_000,
-  });
-  server.emit("listening"); // starts the clock that enforces the timeouts
-  server.on("request", (request, response) => {
+  const acceptor = openHttpAcceptor(REQUEST_MS);
+  acceptor.server.on("request", (request, response) => {
     const state = stateOf(site, neighbours);
     if (request.url === "/status.json") {
       response.writeHead(200, { "content-type": "application/json", connection: "close" });
@@ -39,18 +32,13 @@ export async function openControl(
   });
   const listener = await listen(
     { bind, setting: "west: cp", connections_max: CONNECTIONS_MAX },
-    (socket) => {
-      socket.on("error", () => {});
-      server.emit("connection", socket);
-      socket.resume();
-    },
+    (socket) => acceptor.accept(socket),
   );
   return {
     port: listener.port,
     async [Symbol.asyncDispose]() {
       await listener[Symbol.asyncDispose]();
-      server.close();
-      server.closeAllConnections();
+      await acceptor[Symbol.asyncDispose]();
     },
   };
 }

@@ -186,7 +186,6 @@ async function openDoor(
           });
         },
         turnedAway: (caller, why) => events.turnedAway(caller, why),
-        log,
       },
     ),
   );

@@ -7,6 +7,7 @@ import { nanoid } from "nanoid";
 import type { Dealer, Router } from "zeromq";
 import { Fault } from "../../core/fault.ts";
 import { Scope } from "../../core/scope.ts";
+import { loadZeromq, type ZeroMQ } from "../../relay/switch/zeromq.ts";
 import { freePorts } from "./ports.ts";
 import { type LogLine, Program } from "./processes.ts";
 import { heading, say, step } from "./steps.ts";
@@ -18,15 +19,12 @@ const CLIENTS = 100;
 const SHOWN = 6;
 const PATIENCE_MS = 40_000;
 
-type ZeroMQ = typeof import("zeromq");
 type KeyPair = ReturnType<ZeroMQ["curveKeyPair"]>;
 type Keys = { server: KeyPair; client: KeyPair } | undefined;
 
 /** Shows that ZeroMQ peers with CURVE meet through a relay that sees nothing of what they say. */
 export async function demoStreamq(signal: AbortSignal): Promise<void> {
-  const zmq = await import("zeromq").catch((cause) => {
-    throw new Fault("failed", "the package zeromq is missing: npm install zeromq", { cause });
-  });
+  const zmq = await loadZeromq();
   await using scope = new Scope(signal);
   const folder = await mkdtemp(join(tmpdir(), "eps-streamq-"));
   scope.defer(() => rm(folder, { recursive: true, force: true }));

@@ -114,10 +114,7 @@ function endpointOf(flag: string, text = "", expected = "host:port"): Endpoint {
   }
 }
 
-function handlerOf({
-  forward: target,
-  echo: echoes,
-}: AgentFlags): Handler | ReturnType<typeof echo> {
+function handlerOf({ forward: target, echo: echoes }: AgentFlags): Handler {
   if ((target === undefined) !== echoes) {
     throw new Fault("settings", "say what clients get: either --forward host:port, or --echo");
   }

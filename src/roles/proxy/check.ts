@@ -3,6 +3,7 @@ import { type Finding, type Findings, findingsOf } from "../../core/findings.ts"
 import { checkTls } from "../../net/check-tls.ts";
 import { knock, ownAddress } from "../../net/knock.ts";
 import { loadZeromq } from "../../relay/switch/zeromq.ts";
+import { endpointOf } from "../../relay/tunnel/open.ts";
 import type { Site } from "../../relay/west/site.ts";
 import { checkOwnServer } from "../../rpc/jsonrpc/check-own.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
@@ -64,11 +65,8 @@ async function* checkSite(
   if (door) yield await checkDoor(door.bind, "west: wsts.sp", signal);
   for (const [url, { bind }] of listeners)
     yield await checkDoor(bind, `west: proxy: ${url}`, signal);
-  for (const url of links.keys()) {
-    const { hostname, port } = new URL(url);
-    const at = { host: hostname, port: Number(port || (url.startsWith("wss:") ? 443 : 80)) };
-    yield await checkDoor(formatEndpoint(at), `west: wstc: ${url}`, signal);
-  }
+  for (const url of links.keys())
+    yield await checkDoor(formatEndpoint(endpointOf(url)), `west: wstc: ${url}`, signal);
 }
 
 /** Whether there is ZeroMQ, the key and the certificates of a switch, and its ports. */

@@ -6,8 +6,8 @@ import type { TlsSettings } from "../../net/settings.ts";
 import { connectionOf } from "../../net/source.ts";
 import { acceptTls, resettable } from "../../net/tls.ts";
 
-/** What is in front of agents, if anything is: certificates that are followed while they change. */
-export type AgentTls = {
+/** What those who come in have to get through, if anything: certificates that are followed while they change. */
+export type EntranceTls = {
   readonly settings: TlsSettings;
   readonly files: LiveTls;
   /** What connections may be for, where they say so while they shake hands. */
@@ -21,10 +21,10 @@ type Entering = {
   refused(why: "rate" | "malformed", story: { source?: string; reason?: string }): void;
 };
 
-/** Where agents come in: by TCP, and by TLS above it if their relay wants that. */
+/** Where somebody comes in: by TCP, and by TLS above it if that is wanted. */
 export async function openEntrance(
   options: ListenOptions,
-  tls: AgentTls | undefined,
+  tls: EntranceTls | undefined,
   { enter, refused }: Entering,
 ): Promise<Listener> {
   const tooSoon = (source: string): void => refused("rate", { source });

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { loaded } from "../support/chromium.ts";
 import { DOMAIN, foundPassthrough, type Passthrough } from "../support/passthrough.ts";
 import { describeWith } from "../support/tools.ts";
 
@@ -101,15 +102,8 @@ describeWith(["chromium", "certutil"], "a browser outside, and a page inside", (
   /** What the page at this name looks like when it is loaded, and what the browser complains of. */
   async function page(name: string, port = 443): Promise<{ stdout: string; stderr: string }> {
     const { port: tap } = way.address() as AddressInfo;
-    const flags = [
-      ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
-      ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
-      ...["--disable-dev-shm-usage", `--user-data-dir=${await mkdtemp(join(home, "profile-"))}`],
-      `--host-resolver-rules=MAP ${name}:${port} 127.0.0.1:${tap}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`,
-      ...["--dump-dom", `https://${name}:${port}/`],
-    ];
-    const env = { ...process.env, HOME: home, XDG_DATA_HOME: join(home, "share") };
-    return await run("chromium", flags, { env, timeout: 60_000, killSignal: "SIGKILL" });
+    const only = `MAP ${name}:${port} 127.0.0.1:${tap}, `;
+    return await loaded(`https://${name}:${port}/`, { home, only });
   }
 
   it("get together, with fetch and a web socket, under a certificate that the browser trusts", {

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { stringify } from "yaml";
 import { freePorts } from "../../src/roles/dev/ports.ts";
 import { Program } from "../../src/roles/dev/processes.ts";
-import { CameoPeers, CameoServer, type Requester, responderName } from "../support/cameo.ts";
+import { CameoPeers, CameoServer, hears, type Requester, responderName } from "../support/cameo.ts";
 import { Authority } from "../support/certificates.ts";
 import { samples } from "../support/metrics.ts";
 import { until } from "../support/until.ts";
@@ -137,14 +137,7 @@ describe("proxy run zeromq", () => {
     over.abort();
     await Promise.all(load);
     expect(wrong).toBe(0);
-    subscriber.receiveTimeout = 50;
-    await until(async () => {
-      await publisher.send(["t", "news"]);
-      return subscriber.receive().then(
-        () => true,
-        () => false,
-      );
-    }, "publishers are heard as well");
+    await hears(subscriber, publisher, ["t", "news"]);
   });
 
   it("sends what is queued before it stops", async () => {
@@ -204,14 +197,7 @@ describe("the ports inside TLS", () => {
     expect(String(await requester.ask(NAME, "through TLS"))).toBe("through TLS");
     const subscriber = peers.subscriber(publisher, "t");
     const news = peers.publisher(ports.internal);
-    subscriber.receiveTimeout = 50;
-    await until(async () => {
-      await news.send(["t", "news"]);
-      return subscriber.receive().then(
-        () => true,
-        () => false,
-      );
-    }, "a publisher is heard through TLS");
+    await hears(subscriber, news, ["t", "news"]);
     const rogue = peers.responder(responder, "0:0", () => [["stolen"]]);
     await until(async () => {
       await rogue.send(["R", "", NAME, "", "forged"]).catch(() => {});
@@ -278,15 +264,8 @@ describe("the programs that a CAMEO server starts", () => {
     const requester = peers.requester(responder);
     await requester.sync(NAME);
     const subscriber = peers.subscriber(publisher, "t");
-    subscriber.receiveTimeout = 50;
     const news = peers.publisher(internal);
-    await until(async () => {
-      await news.send(["t", "news"]);
-      return subscriber.receive().then(
-        () => true,
-        () => false,
-      );
-    }, "a publisher is heard");
+    await hears(subscriber, news, ["t", "news"]);
     server.kill("SIGKILL");
     await until(() => !pids.some(lives), "both programs have ended");
   });

@@ -1,4 +1,5 @@
 import * as zmq from "zeromq";
+import { until } from "./until.ts";
 
 /*
  * Peers of CAMEO's proxies on real libzmq sockets, written from seed-systems 4.3 to 4.6 alone: a server
@@ -107,6 +108,23 @@ export class CameoPeers implements Disposable {
     for (const socket of this.#sockets) socket.close();
     this.#sockets.clear();
   }
+}
+
+/** Publishes it again and again until a subscriber hears something, since nobody knows when it has subscribed. */
+export async function hears(
+  subscriber: zmq.Subscriber,
+  publisher: zmq.Publisher,
+  news: Frames,
+): Promise<void> {
+  subscriber.receiveTimeout = 50;
+  await until(async () => {
+    await publisher.send(news);
+    return subscriber.receive().then(
+      () => true,
+      () => false,
+    );
+  }, "a publisher is heard");
+  subscriber.receiveTimeout = PATIENCE_MS;
 }
 
 export class Requester {

@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_pr
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -167,6 +167,26 @@ describe("proxy run zeromq", () => {
   });
 });
 
+const noIPv6 = !Object.values(networkInterfaces()).some((all) =>
+  all?.some(({ address }) => address === "::1"),
+);
+
+describe.skipIf(noIPv6)(`peers with IPv6${noIPv6 ? " (needs ::1)" : ""}`, () => {
+  it("are served at both public ports, and are of this machine", async () => {
+    const [responder = 0, publisher = 0, internal = 0] = await freePorts(3);
+    const ports = [responder, publisher, internal].join();
+    const proxy = await start("ipv6", ["--host", "::1", "--ports", ports]);
+    using six = new CameoPeers("[::1]");
+    six.responder(responder, NAME, ([what = ""]) => [[what]]);
+    const requester = six.requester(responder);
+    await requester.sync(NAME);
+    expect(String(await requester.ask(NAME, "by IPv6"))).toBe("by IPv6");
+    await hears(six.subscriber(publisher, "t"), peers.publisher(internal), ["t", "news"]);
+    const opened = proxy.lines().filter(({ msg }) => msg === "circuit open");
+    expect(new Set(opened.map(({ caller }) => caller))).toEqual(new Set(["this machine"]));
+  });
+});
+
 describe("the ports inside TLS", () => {
   it("are at another machine as if they were there, and whoever comes so is no neighbour", async () => {
     await using authority = await Authority.open();
@@ -282,17 +302,30 @@ function lives(pid: number): boolean {
 
 const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
 
-/** Whether this process may make network namespaces: root on Linux, with iproute2. */
+/** What A lets in: what belongs to connections that are there, and two ports. Others are told who is to blame. */
+const FIREWALL = `table inet firewall {
+  chain input {
+    type filter hook input priority 0; policy accept;
+    iifname "lo" accept
+    ct state established,related accept
+    meta l4proto ipv6-icmp accept
+    tcp dport { 10000, 10001 } accept
+    reject with icmpx admin-prohibited
+  }
+}`;
+
+/** Whether this process may make network namespaces with a firewall: root on Linux, with iproute2 and nftables. */
 function mayMakeNamespaces(): boolean {
   const name = `eps-try-${process.pid}`;
   if (spawnSync("ip", ["netns", "add", name]).status !== 0) return false;
-  return spawnSync("ip", ["netns", "del", name]).status === 0;
+  const filter = spawnSync("ip", ["netns", "exec", name, "nft", FIREWALL]);
+  return spawnSync("ip", ["netns", "del", name]).status === 0 && filter.status === 0;
 }
 
 const possible = mayMakeNamespaces();
-const reason = possible ? "" : " (needs root and ip netns)";
+const reason = possible ? "" : " (needs root, ip netns and nft: make test-deps)";
 
-describe.skipIf(!possible)(`computers A and B with a network between them${reason}`, () => {
+describe.skipIf(!possible)(`computers A and B with a firewall between them${reason}`, () => {
   const [a, b] = [`eps-a-${process.pid}`, `eps-b-${process.pid}`];
 
   beforeAll(() => {
@@ -317,6 +350,10 @@ describe.skipIf(!possible)(`computers A and B with a network between them${reaso
       spawn("ip", ["netns", "exec", name, process.execPath, ...args], {
         stdio: ["ignore", "pipe", "inherit"],
       });
+    const told = async ({ stdout }: ChildProcess): Promise<string> =>
+      String((await once(stdout as NodeJS.ReadableStream, "data"))[0]).trim();
+    const elsewhere = (...args: string[]): ChildProcess =>
+      inside(b, "--import", "tsx", "test/support/cameo-elsewhere.ts", "192.0.2.1", ...args);
     const [responder = "", publisher = "", internal = ""] = ports;
     const running = [
       inside(a, "dist/bin/cameo-rep-proxy.js", responder),
@@ -324,16 +361,19 @@ describe.skipIf(!possible)(`computers A and B with a network between them${reaso
       inside(a, "--import", "tsx", "test/support/cameo-here.ts", ...ports),
     ];
     try {
-      const [application] = await once(running[2]?.stdout as NodeJS.ReadableStream, "data");
-      const script = ["--import", "tsx", "test/support/cameo-elsewhere.ts", "192.0.2.1"];
-      const remote = inside(b, ...script, ...ports, String(application).trim());
+      const application = await told(running[2] as ChildProcess);
+      const before = elsewhere("trial", internal, application);
+      running.push(before);
+      // Without a firewall the application can be reached, and the third port turns B away itself.
+      expect(JSON.parse(await told(before))).toEqual(["closed", "open"]);
+      ip("netns", "exec", a, "nft", FIREWALL);
+      const remote = elsewhere("all", ...ports, application);
       running.push(remote);
-      const [line] = await once(remote.stdout as NodeJS.ReadableStream, "data");
-      expect(JSON.parse(String(line))).toEqual({
+      expect(JSON.parse(await told(remote))).toEqual({
         answer: "from B",
         heard: "news",
         sockets: [10_000, 10_001],
-        trials: { internal: "closed", application: "ECONNREFUSED" },
+        trials: ["EHOSTUNREACH", "EHOSTUNREACH"],
       });
     } finally {
       for (const each of running) each.kill("SIGTERM");

@@ -9,7 +9,7 @@ import { CameoPeers, PUBLISHER, responderName } from "./cameo.ts";
 const [responder = 0, , internal = 0] = process.argv.slice(2).map(Number);
 const peers = new CameoPeers();
 const own = peers.responder(responder, responderName("adder", 1));
-await own.bind("tcp://127.0.0.1:*");
+await own.bind("tcp://0.0.0.0:*");
 process.stdout.write(`${own.lastEndpoint?.split(":").at(-1)}\n`);
 const news = peers.publisher(internal);
 process.on("SIGTERM", () => process.exit());

@@ -37,6 +37,11 @@ export class CameoPeers implements Disposable {
     this.#host = host;
   }
 
+  /** For sockets that dial; libzmq does so by IPv4 alone unless it is told. */
+  get #dials() {
+    return { linger: 0, reconnectInterval: 20, ipv6: this.#host.startsWith("[") };
+  }
+
   #at(port: number): string {
     return `tcp://${this.#host}:${port}`;
   }
@@ -57,12 +62,7 @@ export class CameoPeers implements Disposable {
     routingId: string,
     answer: (payload: Buffer[]) => Frames[] = (payload) => [payload],
   ): zmq.Router {
-    const pace = {
-      linger: 0,
-      reconnectInterval: 20,
-      sendHighWaterMark: 0,
-      receiveHighWaterMark: 0,
-    };
+    const pace = { ...this.#dials, sendHighWaterMark: 0, receiveHighWaterMark: 0 };
     const router = this.hold(new zmq.Router({ routingId, ...pace }));
     router.connect(this.#at(port));
     const serve = async (): Promise<void> => {
@@ -77,27 +77,20 @@ export class CameoPeers implements Disposable {
     port: number,
     { keys, more = {} }: { keys?: CurveKeys; more?: object } = {},
   ): Requester {
-    const pace = { linger: 0, reconnectInterval: 20, receiveTimeout: PATIENCE_MS };
+    const pace = { ...this.#dials, receiveTimeout: PATIENCE_MS };
     const socket = this.hold(new zmq.Dealer({ ...pace, ...curveOf(keys), ...more }));
     socket.connect(this.#at(port));
     return new Requester(socket);
   }
 
   publisher(port: number): zmq.Publisher {
-    const socket = this.hold(
-      new zmq.Publisher({ linger: 0, sendHighWaterMark: 0, reconnectInterval: 20 }),
-    );
+    const socket = this.hold(new zmq.Publisher({ ...this.#dials, sendHighWaterMark: 0 }));
     socket.connect(this.#at(port));
     return socket;
   }
 
   subscriber(port: number, topic: string, keys?: CurveKeys): zmq.Subscriber {
-    const pace = {
-      linger: 0,
-      reconnectInterval: 20,
-      receiveTimeout: PATIENCE_MS,
-      receiveHighWaterMark: 0,
-    };
+    const pace = { ...this.#dials, receiveTimeout: PATIENCE_MS, receiveHighWaterMark: 0 };
     const socket = this.hold(new zmq.Subscriber({ ...pace, ...curveOf(keys) }));
     socket.connect(this.#at(port));
     socket.subscribe(topic);

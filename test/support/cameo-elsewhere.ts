@@ -1,12 +1,12 @@
 /**
  * "Computer B" as a process of its own, in a network namespace of its own, started as `node --import tsx`
  * with A's address and what it is to do. `trial` and ports: tries to reach each. `all`, A's three ports and
- * that of an application of A: asks a responder and hears a publisher through the two public ports, and then
- * tries what it must not reach. Prints one line of JSON.
+ * that of an application of A: asks all responders and hears all publishers through the two public ports, and
+ * then tries what it must not reach. Prints one line of JSON.
  */
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
-import { CameoPeers, PUBLISHER, responderName } from "./cameo.ts";
+import { APPLICATIONS, CameoPeers, PUBLISHER, responderName } from "./cameo.ts";
 import { until } from "./until.ts";
 
 /** A state in /proc/net/tcp (proc(5)). */
@@ -29,13 +29,22 @@ async function tryAll(ports: number[]): Promise<string[]> {
 
 async function everything([responder = 0, publisher = 0, ...forbidden]: number[]) {
   using peers = new CameoPeers(host);
-  const requester = peers.requester(responder);
-  await requester.sync(responderName("adder", 1));
-  const answer = String(await requester.ask(responderName("adder", 1), "from B"));
-  const news = peers.subscriber(publisher, `${PUBLISHER}news:1`);
-  const heard = String((await news.receive())[2]);
+  const numbers = [...Array(APPLICATIONS).keys()];
+  const asked = numbers.map(async (n) => {
+    const requester = peers.requester(responder);
+    const names = ["adder", "echo"].map((name) => responderName(name, n));
+    for (const name of names) {
+      await requester.sync(name);
+      if (String(await requester.ask(name, `for ${name}`)) !== `for ${name}`) return 0;
+    }
+    return names.length;
+  });
+  const answers = (await Promise.all(asked)).reduce((sum, each) => sum + each, 0);
+  const news = peers.subscriber(publisher, PUBLISHER);
+  const heard = new Set<string>();
+  for await (const [topic] of news) if (heard.add(String(topic)).size === APPLICATIONS) break;
   const sockets = reached();
-  return { answer, heard, sockets, trials: await Promise.all(forbidden.map(trial)) };
+  return { answers, heard: heard.size, sockets, trials: await Promise.all(forbidden.map(trial)) };
 }
 
 /** How a connection that says nothing ends within a moment, or that it stays. */

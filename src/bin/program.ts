@@ -85,7 +85,7 @@ export function jsonFlag(): Option {
 /** A settings schema and the environment variable that names the folders to read. */
 type Source<S extends z.ZodType> = { schema: S; variable: string };
 
-type RoleDeps = { log: Log; metrics: Metrics; mayDrain: Lifetime["mayDrain"] };
+export type RoleDeps = { log: Log; metrics: Metrics; mayDrain: Lifetime["mayDrain"] };
 
 /**
  * Runs a server: reads its settings, opens its log, and keeps it until it is asked to leave. At SIGHUP

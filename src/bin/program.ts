@@ -19,6 +19,7 @@ type LogFlags = { level: keyof typeof LEVELS; format: string };
 export function program(name: string, description: string, examples: string[]): Command {
   const command = new Command(name)
     .description(description)
+    .version(`${name} ${VERSION}`, "--version", "print the name and the version")
     .addOption(
       new Option("--level <level>", "how much to log")
         .choices(Object.keys(LEVELS))

@@ -1,7 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Fault } from "../../core/fault.ts";
 import { loadFile } from "../../core/settings/load.ts";
-import { VERSION } from "../../core/version.ts";
 import { WestSettings } from "../../relay/west/settings.ts";
 import type { AgentFlags } from "../../roles/proxy/agent.ts";
 import { checkProxies } from "../../roles/proxy/check.ts";
@@ -143,7 +142,6 @@ type WestFlags = {
   d: number;
   debug: number;
   output: string;
-  version: boolean;
 };
 
 /** The flags are those of the original (seed-systems 1.2); two of them mean nothing there either. */
@@ -159,9 +157,7 @@ function addWest(run: Command): void {
     .option("-O, --output <file>", "where the log goes; - is standard error", "-")
     .addOption(new Option("--input <file>", "accepted, as by the original").hideHelp())
     .addOption(new Option("-v, --verbose", "accepted, as by the original").hideHelp())
-    .option("--version", "print the version", false)
-    .action(async ({ config, d, debug, output, version }: WestFlags, command) => {
-      if (version) return void process.stdout.write(`west ${VERSION}\n`);
+    .action(async ({ config, d, debug, output }: WestFlags, command) => {
       if (config === undefined) return await serveSection("west", command, "; try -c config.json");
       const level = d + debug > 0 ? ({ level: "debug" } as const) : {};
       const file = output === "-" ? {} : { file: output };

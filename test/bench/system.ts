@@ -157,7 +157,7 @@ async function ofGrpc(town: Town, scope: Scope): Promise<Pinger> {
 }
 
 /** Lets the directory say that hd-2 can be dialled. */
-async function takeProxyAway(town: Town): Promise<void> {
+export async function takeProxyAway(town: Town): Promise<void> {
   const file = join(town.directory, "001_base.json");
   const { records } = JSON.parse(await readFile(file, "utf8"));
   for (const { name, section, data } of records) {

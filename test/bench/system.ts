@@ -47,6 +47,8 @@ export async function measureSystem(
     await ofGrpc(dialled, scope),
     await ofTown("eps-broker, hd-2 behind the proxy", brokered, scope),
     await ofTown("eps-broker, hd-2 dialled", dialled, scope),
+    // What the hop by JSON-RPC costs alone, which direct gRPC does not have.
+    await ofTown("eps-broker, hd-1 asked about itself", dialled, scope, "hd-1._ping"),
   ];
   const pids = [brokered, dialled].flatMap((town) => PARTS.map((part) => town.program(part).pid));
   const surroundings: Surroundings[] = [];
@@ -113,12 +115,12 @@ async function firstCall({ renew, ping }: Pinger): Promise<Sample> {
 }
 
 /** JSON-RPC to hd-1's endpoint, which is started anew for a first call. */
-async function ofTown(name: string, town: Town, scope: Scope): Promise<Pinger> {
+async function ofTown(name: string, town: Town, scope: Scope, method = METHOD): Promise<Pinger> {
   const client = scope.use(await town.client({ role: "hd-1", port: GATEWAY["hd-1"], as: "hd-1" }));
   return {
     name,
     ping: async () => {
-      const answer = await client.call({ method: METHOD, params: {}, id: "1" });
+      const answer = await client.call({ method, params: {}, id: "1" });
       if ("error" in answer) throw new Error(`${name}: ${answer.error.message}`);
     },
     renew: async () => {

@@ -37,12 +37,12 @@ const plan = quick
       setups: 150,
       idle: 300,
       strangers: 2_000,
-      firsts: 3,
+      ...{ firsts: 3, warm_up_s: 3 },
       weighings: 1,
     }
   : {
       ...{ rounds: 5, seconds: 0.8, sizes: [1, 8, 64], trips: [1, 64] },
-      ...{ setups: 3_000, idle: 8_500, strangers: 19_000, firsts: 9, weighings: 2 },
+      ...{ setups: 3_000, idle: 8_500, strangers: 19_000, firsts: 9, warm_up_s: 15, weighings: 2 },
     };
 const { seconds } = plan;
 

@@ -14,7 +14,6 @@ import { noise, type Surroundings, summary } from "./statistics.ts";
 
 const HD_2_GRPC = 8_889;
 const TOGETHER = 16;
-const WARM_UP_S = 3;
 const METHOD = "hd-2._ping";
 const PARTS = ["sd-1", "public-proxy-1", "public-proxy-eps-1", "hd-1", "hd-2"];
 
@@ -35,7 +34,7 @@ type Done = (reason: Error | null, answer: WireResponse) => void;
 type Pinger = { name: string; ping: () => Promise<unknown>; renew: () => Promise<void> };
 
 export async function measureSystem(
-  plan: { rounds: number; seconds: number },
+  plan: { rounds: number; seconds: number; warm_up_s: number },
   scope: Scope,
 ): Promise<Outcome> {
   const { folder } = scope.use(await settingsWithCertificates());
@@ -52,7 +51,8 @@ export async function measureSystem(
   ];
   const pids = [brokered, dialled].flatMap((town) => PARTS.map((part) => town.program(part).pid));
   const surroundings: Surroundings[] = [];
-  for (const { ping } of pingers) await callFor(WARM_UP_S, TOGETHER, ping);
+  // Node goes on compiling for thousands of calls, which a program that runs for days has behind it.
+  for (const { ping } of pingers) await callFor(plan.warm_up_s, TOGETHER, ping);
   const inTurns = async (work: (pinger: Pinger) => Promise<Sample>): Promise<Sample[][]> => {
     const done: Sample[][] = pingers.map(() => []);
     for (let round = 0; round < plan.rounds; round += 1) {

@@ -37,7 +37,7 @@ const plan = quick
       setups: 150,
       idle: 300,
       strangers: 2_000,
-      ...{ firsts: 3, warm_up_s: 3 },
+      ...{ firsts: 0, warm_up_s: 2 },
       weighings: 1,
     }
   : {
@@ -105,7 +105,9 @@ async function run(scope: Scope): Promise<Results> {
   const beside = { rounds: plan.weighings, count: plan.strangers, seconds };
   keep(CROWD, await step(CROWD.title, () => besideCrowd(beside, stage)));
   keep(SYSTEM, await step(SYSTEM.title, () => measureSystem(plan, scope)));
-  keep(FIRSTS, await step(FIRSTS.title, () => measureFirsts(plan.firsts, scope)));
+  if (plan.firsts > 0) {
+    keep(FIRSTS, await step(FIRSTS.title, () => measureFirsts(plan.firsts, scope)));
+  }
   if (noises.length > 0) {
     heading("Too noisy to report");
     for (const each of noises) say(each);

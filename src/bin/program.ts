@@ -19,6 +19,7 @@ type LogFlags = { level: keyof typeof LEVELS; format: string };
 export function program(name: string, description: string, examples: string[]): Command {
   const command = new Command(name)
     .description(description)
+    .version(`${name} ${VERSION}`, "--version", "print the name and the version")
     .addOption(
       new Option("--level <level>", "how much to log")
         .choices(Object.keys(LEVELS))
@@ -85,7 +86,7 @@ export function jsonFlag(): Option {
 /** A settings schema and the environment variable that names the folders to read. */
 type Source<S extends z.ZodType> = { schema: S; variable: string };
 
-type RoleDeps = { log: Log; metrics: Metrics; mayDrain: Lifetime["mayDrain"] };
+export type RoleDeps = { log: Log; metrics: Metrics; mayDrain: Lifetime["mayDrain"] };
 
 /**
  * Runs a server: reads its settings, opens its log, and keeps it until it is asked to leave. At SIGHUP

@@ -38,9 +38,13 @@ type Dependencies = { directory: Directory; events: BrokerEvents };
 
 /** Calls that may be under way at once; past that, callers are told to come back. */
 const IN_FLIGHT_MAX = 10_000;
-/** How long one question for a promised answer may take, and how long the other side may be away. */
+/** How long one question for a promised answer may take, and the longest pause between two. */
 const PICK_UP_MS = 30_000;
-const REACHABLE_AGAIN_MS = 5_000;
+const PICK_UP_PAUSE_MS = 1_000;
+/** How long the other side may be away: a program that is started again on a busy machine takes seconds. */
+const REACHABLE_AGAIN_MS = 15_000;
+/** What a question fails with that nobody heard. With anything else, the other side has declined it. */
+const UNHEARD = new Set(["unreachable", "timeout", "overloaded"]);
 
 /** Decides whether a call may pass, and which channel carries it (eps-protocol 4.2). */
 export class Broker {
@@ -151,7 +155,7 @@ export class Broker {
   async #pickUp({ address, caller }: Call, hungUp: AbortSignal): Promise<Answer | undefined> {
     const { operator } = address;
     const request = requestOf(address.call) ?? nanoid(REQUEST_ID_SIZE);
-    const backoff = new Backoff();
+    const backoff = new Backoff(PICK_UP_PAUSE_MS);
     let patience_ms = REACHABLE_AGAIN_MS;
     this.#events.unanswered(address);
     for (const begun = performance.now(); performance.now() - begun < patience_ms; ) {
@@ -171,7 +175,7 @@ export class Broker {
         patience_ms = this.#settings.respond_timeout_ms;
         backoff.reset();
       } catch (reason) {
-        if (hungUp.aborted || !(reason instanceof Fault)) return undefined;
+        if (hungUp.aborted || !UNHEARD.has(Fault.from(reason).fault)) return undefined;
         await backoff.wait(hungUp).catch(() => {});
       }
     }

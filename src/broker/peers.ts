@@ -279,6 +279,8 @@ export class Peers implements AsyncDisposable {
         `${proxy}, the proxy of ${operator}, cannot be dialled itself`,
       );
     }
+    const cannot = (why: string): Fault =>
+      new Fault("unreachable", `${proxy} cannot connect us to ${operator}: ${why}`);
     const answer = await this.call(
       {
         operator: proxy,
@@ -289,11 +291,10 @@ export class Peers implements AsyncDisposable {
         source: this.#options.self,
       },
       signal,
-    );
-    if ("error" in answer) {
-      const { code, message } = answer.error;
-      throw new Fault("failed", `${proxy} cannot connect us to ${operator}: ${message} (${code})`);
-    }
+    ).catch((reason) => {
+      throw reason instanceof Fault && reason.fault === "failed" ? cannot(reason.message) : reason;
+    });
+    if ("error" in answer) throw cannot(`${answer.error.message} (${answer.error.code})`);
     const { endpoint, token, lasting } = isObject(answer.result) ? answer.result : {};
     const bytes = Buffer.from(typeof token === "string" ? token : "", "base64");
     if (typeof endpoint !== "string" || bytes.length === 0 || bytes.length > TOKEN_SIZE_MAX) {

@@ -26,6 +26,14 @@ export type ListenOptions = {
   /** Open connections, in all and from one source. */
   connections_max?: number;
   connections_per_source_max?: number;
+  /** With it whoever comes is shown in here, because others listen at the same address. */
+  readonly share?: Share | undefined;
+};
+
+/** A place at a port that several listen at. */
+export type Share = {
+  /** `receive` is given whoever is for this place. Closing lets nobody new in. */
+  join(options: ListenOptions, receive: (socket: Socket) => void): Promise<Listener>;
 };
 
 /**
@@ -39,9 +47,9 @@ export async function listen(
   receive: (socket: Socket) => void,
   tooSoon: (source: string) => void = () => {},
 ): Promise<Listener> {
-  const { bind, setting, connections_max = 65_536 } = options;
-  const perSource = new Holdings(options.connections_per_source_max ?? connections_max);
-  const limiter = new RateLimiter([]);
+  const { bind, setting, share } = options;
+  const enter = doorkeeper(options, receive, tooSoon);
+  if (share) return await share.join(options, enter);
   const server = createServer({
     allowHalfOpen: true,
     pauseOnConnect: true,
@@ -49,22 +57,7 @@ export async function listen(
     keepAlive: true,
     keepAliveInitialDelay: KEEPALIVE_MS,
   });
-  server.maxConnections = connections_max;
-  server.on("connection", (socket) => {
-    limiter.use(options.rate_limits);
-    const source = sourceOf(socket.remoteAddress);
-    if (!limiter.admits(socket.remoteAddress)) {
-      socket.destroy();
-      tooSoon(source);
-      return;
-    }
-    if (!perSource.take(source)) {
-      socket.destroy();
-      return;
-    }
-    socket.once("close", () => perSource.release(source));
-    receive(socket);
-  });
+  server.on("connection", enter);
   await bound(server, bind, setting);
   // After binding, an error is one of accepting (no descriptors left, say): the listener stays.
   server.on("error", () => {});
@@ -73,6 +66,37 @@ export async function listen(
     async [Symbol.asyncDispose]() {
       server.close();
     },
+  };
+}
+
+/** Counts who comes in, and hangs up on those who are too many or come too often. */
+function doorkeeper(
+  options: ListenOptions,
+  receive: (socket: Socket) => void,
+  tooSoon: (source: string) => void,
+): (socket: Socket) => void {
+  const { connections_max = 65_536 } = options;
+  const perSource = new Holdings(options.connections_per_source_max ?? connections_max);
+  const limiter = new RateLimiter([]);
+  let inside = 0;
+  return (socket) => {
+    limiter.use(options.rate_limits);
+    const source = sourceOf(socket.remoteAddress);
+    if (!limiter.admits(socket.remoteAddress)) {
+      socket.destroy();
+      tooSoon(source);
+      return;
+    }
+    if (inside >= connections_max || !perSource.take(source)) {
+      socket.destroy();
+      return;
+    }
+    inside += 1;
+    socket.once("close", () => {
+      inside -= 1;
+      perSource.release(source);
+    });
+    receive(socket);
   };
 }
 

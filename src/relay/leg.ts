@@ -2,7 +2,8 @@
  * Where a circuit began: two that showed tokens, a TLS client that named a server, a client that was
  * given a connection of a pool, whatever it says or after it had greeted as ZeroMQ does, or, at a
  * private proxy, a connection that it dialled itself for one it was told about; or a ZeroMQ peer at one
- * of the ports of a switch.
+ * of the ports of a switch. At a port that doors share nothing begins but strangers, who have not said a
+ * byte yet by which the door could be told that they want.
  */
 export const DOORS = [
   "token",
@@ -13,6 +14,7 @@ export const DOORS = [
   "responder",
   "publisher",
   "internal",
+  "shared",
 ] as const;
 export type Door = (typeof DOORS)[number];
 

@@ -110,6 +110,49 @@ export function readCurveWelcome(bytes: Buffer): true | undefined {
   return bytes.length < GREETING_SIZE + WELCOME_SIZE ? undefined : true;
 }
 
+/** A READY is no larger: its routing id has at most 255 bytes, and nothing else in it is long. */
+const READY_MAX = 1_024;
+/** Within so many bytes a peer with NULL has said its greeting and its READY. */
+export const INTRODUCTION_MAX = GREETING_SIZE + 9 + READY_MAX;
+const READY = named("READY");
+const SOCKET_TYPE = "Socket-Type";
+
+/**
+ * What socket a peer with NULL is, which its READY says behind its greeting (RFC 23); undefined if that needs
+ * more bytes. Throws as `readGreeting` does.
+ */
+export function readSocketType(bytes: Buffer): string | undefined {
+  if (!readGreeting(bytes, "NULL")) return undefined;
+  const frame = bytes.subarray(GREETING_SIZE);
+  const [flags] = frame;
+  if (flags === undefined) return undefined;
+  if ((flags & ~LONG) !== COMMAND) throw refusal("no READY follows the greeting");
+  const start = flags & LONG ? 9 : 2;
+  if (frame.length < start) return undefined;
+  const size = flags & LONG ? Number(frame.readBigUInt64BE(1)) : frame.readUInt8(1);
+  if (size > READY_MAX) throw refusal("its READY is too long");
+  if (frame.length < start + size) return undefined;
+  const body = frame.subarray(start, start + size);
+  if (!body.subarray(0, READY.length).equals(READY)) throw refusal("no READY follows the greeting");
+  return propertyOf(body.subarray(READY.length), SOCKET_TYPE);
+}
+
+/** A value of metadata, which is `name:<1> value:<4>` again and again. */
+function propertyOf(metadata: Buffer, wanted: string): string {
+  let at = 0;
+  const take = (size: number): Buffer => {
+    if (at + size > metadata.length) throw refusal("its metadata is cut");
+    at += size;
+    return metadata.subarray(at - size, at);
+  };
+  while (at < metadata.length) {
+    const name = take(take(1).readUInt8()).toString("latin1");
+    const value = take(take(4).readUInt32BE()).toString("latin1");
+    if (name.toLowerCase() === wanted.toLowerCase()) return value;
+  }
+  throw refusal(`it has no ${wanted}`);
+}
+
 function checkStart(bytes: Buffer, start: Buffer, name: string): void {
   const size = Math.min(bytes.length, start.length);
   if (!bytes.subarray(0, size).equals(start.subarray(0, size)))

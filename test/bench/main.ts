@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { Scope } from "../../src/core/scope.ts";
 import { heading, say, step } from "../../src/roles/dev/steps.ts";
 import { chart } from "./chart.ts";
+import { FIRSTS, measureFirsts } from "./firsts.ts";
 import { describeMachine } from "./machine.ts";
 import { bulk, type Measure, rounds as roundTrips, setups } from "./measures.ts";
 import { direct, ours, peers } from "./relays/all.ts";
@@ -36,11 +37,12 @@ const plan = quick
       setups: 150,
       idle: 300,
       strangers: 2_000,
+      ...{ firsts: 0, warm_up_s: 2 },
       weighings: 1,
     }
   : {
       ...{ rounds: 5, seconds: 0.8, sizes: [1, 8, 64], trips: [1, 64] },
-      ...{ setups: 3_000, idle: 7_000, strangers: 15_000, weighings: 2 },
+      ...{ setups: 3_000, idle: 8_500, strangers: 19_000, firsts: 9, warm_up_s: 15, weighings: 2 },
     };
 const { seconds } = plan;
 
@@ -103,6 +105,9 @@ async function run(scope: Scope): Promise<Results> {
   const beside = { rounds: plan.weighings, count: plan.strangers, seconds };
   keep(CROWD, await step(CROWD.title, () => besideCrowd(beside, stage)));
   keep(SYSTEM, await step(SYSTEM.title, () => measureSystem(plan, scope)));
+  if (plan.firsts > 0) {
+    keep(FIRSTS, await step(FIRSTS.title, () => measureFirsts(plan.firsts, scope)));
+  }
   if (noises.length > 0) {
     heading("Too noisy to report");
     for (const each of noises) say(each);

@@ -1,12 +1,12 @@
 import { once } from "node:events";
-import { connect, createServer, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect, type Socket } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { silent } from "../../src/core/log.ts";
 import { openMetrics } from "../../src/core/metrics.ts";
 import type { Engine } from "../../src/relay/engine.ts";
 import { RelayEvents } from "../../src/relay/events.ts";
 import type { Leg } from "../../src/relay/leg.ts";
+import { capturedHello } from "../support/client-hello.ts";
 import { engines } from "../support/engines.ts";
 import { until } from "../support/until.ts";
 import { Ear, Wires } from "../support/wires.ts";
@@ -116,18 +116,3 @@ describe.each(engines)("the sni door, $name", ({ open: openEngine }) => {
     expect(admitted).toEqual([]);
   });
 });
-
-/** What a TLS client of Node says first. */
-async function capturedHello(servername: string | undefined): Promise<Buffer> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  const client = connectTls({ host: "127.0.0.1", port, ...(servername && { servername }) });
-  client.on("error", () => {});
-  const [accepted] = (await once(server, "connection")) as [Socket];
-  const [first] = (await once(accepted, "data")) as [Buffer];
-  client.destroy();
-  accepted.destroy();
-  server.close();
-  return first;
-}

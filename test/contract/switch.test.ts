@@ -49,7 +49,7 @@ describe("the responder proxy", () => {
   });
   afterAll(() => proxy[Symbol.asyncDispose]());
 
-  it("brings 10,000 requests to whom they are for, and each answer to who asked", async () => {
+  it("brings 10,000 requests to whom they are for, and each answer to who asked [cameo 3]", async () => {
     peers = new CameoPeers();
     const names = Array.from({ length: 10 }, (_, index) => responderName("adder", index));
     for (const each of names)
@@ -88,7 +88,7 @@ describe("the responder proxy", () => {
     expect(answer.map(String)).toEqual(["0:0", "", "11001", "two"]);
   });
 
-  it("passes on several answers, messages of two parts, and 100 MB", {
+  it("passes on several answers, messages of two parts, and 100 MB [cameo 4, 5]", {
     timeout: 60_000,
   }, async () => {
     peers = new CameoPeers();
@@ -104,7 +104,7 @@ describe("the responder proxy", () => {
     expect(second.map((part) => part.length)).toEqual([5, 9, 100_000_000]);
   });
 
-  it("tells nobody that nobody is there, counts it, and finds who comes late", async () => {
+  it("tells nobody that nobody is there, counts it, and finds who comes late [cameo 6]", async () => {
     peers = new CameoPeers();
     const late = responderName("late", 7);
     const requester = peers.requester(far);
@@ -118,7 +118,7 @@ describe("the responder proxy", () => {
     expect((await requester.ask(late, "there?")).map(String)).toEqual(["there?"]);
   });
 
-  it("gives a name to who comes back with it while the old connection lingers", async () => {
+  it("gives a name to who comes back with it while the old connection lingers [cameo 7]", async () => {
     peers = new CameoPeers();
     peers.responder(near, name, () => [["old"]]);
     const requester = peers.requester(far, { more: { receiveTimeout: 300 } });
@@ -144,7 +144,7 @@ describe("the responder proxy", () => {
     expect((await requester.ask(name, "still there?")).map(String)).toEqual(["still there?"]);
   });
 
-  it.each(["0:0", name])("lets nobody from elsewhere be %s", async (taken) => {
+  it.each(["0:0", name])("lets nobody from elsewhere be %s [cameo 11]", async (taken) => {
     peers = new CameoPeers();
     const requester = peers.requester(far);
     let heard = 0;
@@ -201,7 +201,7 @@ describe("the publisher proxy", () => {
   });
   afterAll(() => proxy[Symbol.asyncDispose]());
 
-  it("brings all that five subscribers have asked for to each, and by its prefix also more", async () => {
+  it("brings all that five subscribers have asked for to each, and by its prefix also more [cameo 9, 10]", async () => {
     peers = new CameoPeers();
     const topic = `${PUBLISHER}numbers:1`;
     const longer = `${PUBLISHER}numbers:12`;

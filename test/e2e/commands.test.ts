@@ -355,6 +355,22 @@ describe("every program", () => {
     expect(ended[0]?.err).toContain("Did you mean ping?");
   });
 
+  it("says its name and version, wherever it is asked", async () => {
+    const asked = [
+      ["eps", "--version"],
+      ["sd", "run", "--version"],
+      ["proxy", "run", "west", "--version"],
+    ];
+    const ended = await Promise.all(asked.map((argv) => run(argv)));
+    const { version } = JSON.parse(await readFile("package.json", "utf8"));
+    const told = ["eps", "sd", "proxy"].map((name) => ({
+      code: 0,
+      out: `${name} ${version}\n`,
+      err: "",
+    }));
+    expect(ended).toEqual(told);
+  });
+
   it("shows colours only where they are wanted", async () => {
     const shown = async (env: NodeJS.ProcessEnv) =>
       (await run(["sd", "check"], { as: "sd-1", env })).out.includes("\u001b[");

@@ -147,11 +147,14 @@ describe("programs that are looked at", () => {
       });
     await come(names(0, 1));
     await turnedAway(1);
-    const before = [...(await seen(proxy)).keys()];
+    // Which kinds of garbage collection there have been is for the program alone to say.
+    const series = async (): Promise<string[]> =>
+      [...(await seen(proxy)).keys()].filter((name) => !name.startsWith("nodejs_gc_"));
+    const before = await series();
     const log = readFileSync(town.program(proxy).log_file).length;
     for (let from = 1; from < 101; from += 20) await come(names(from, from + 20));
     await turnedAway(101);
-    expect([...(await seen(proxy)).keys()]).toEqual(before);
+    expect(await series()).toEqual(before);
     expect(readFileSync(town.program(proxy).log_file).length).toBe(log);
   });
 

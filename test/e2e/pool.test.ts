@@ -236,7 +236,10 @@ pools:
     const settings = join(folder, "open.yml");
     const empty = join(folder, "empty");
     await writeFile(empty, "\n");
-    await writeFile(settings, `pools: [{name: a}, {name: b, tokens_file: "${empty}"}]\n`);
+    const at = (key: string, port: number): string => `${key}_bind_address: localhost:${port}`;
+    const places = [at("data", 1), at("command", 2), at("client", 3)].join();
+    const pools = `{name: a}, {name: b, tokens_file: "${empty}", ${places}}`;
+    await writeFile(settings, `pools: [${pools}]\n`);
     const open = start("open", ["check"], settings);
     expect(await open.ended()).toBe(1);
     expect(toldBy(open)).toContain("pools: a: whoever can dial its data port may serve it");

@@ -25,10 +25,10 @@ let service: Server;
 /** What hd-2's service was asked; it acknowledges everything and answers nothing. */
 const asked: Asked[] = [];
 
-/** Both endpoints give a call one second, unless its service acknowledges it. */
+/** Both endpoints give a call three seconds, unless its service acknowledges it. */
 async function hurry(folder: string, role: string): Promise<void> {
   const file = join(folder, "roles", role, "001_default.yml");
-  await writeFile(file, `${await readFile(file, "utf8")}\ncall_timeout: 1\n`);
+  await writeFile(file, `${await readFile(file, "utf8")}\ncall_timeout: 3\n`);
 }
 
 /** Health departments and the proxy may call `look` at hd-2. */
@@ -185,6 +185,10 @@ describe("a service that acknowledges calls and answers them later", () => {
     await town.start("hd-2");
     await hd2Connected(town);
     expect(await waiting).toMatchObject({ error: { code: 500 } });
+    const log = await readFile(join(town.folder, "logs", "hd-2.log"), "utf8");
+    const asksAgain = (line: string): boolean =>
+      line.includes("hd-2._pickUp") && id.includes(`~${JSON.parse(line).request}`);
+    expect(log.split("\n").filter(asksAgain), "no is no").toHaveLength(1);
     expect(await respond(id, { result: "too late" })).toMatchObject({
       error: { message: expect.stringContaining("nobody waits") },
     });

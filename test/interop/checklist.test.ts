@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 
 /*
- * The checklist of interoperability (eps-protocol 13), and what StreamQ-Proxy required of itself
- * (seed-systems 3.3). What is wrong in one of these rows breaks deployments in which originals and ours
+ * The checklist of interoperability (eps-protocol 13), what StreamQ-Proxy required of itself (seed-systems
+ * 3.3), and what is to be tried with CAMEO's proxies (4.8). What is wrong in one of these rows breaks deployments in which originals and ours
  * work together, so each has tests that carry its tag.
  */
 const ROWS = {
@@ -51,6 +51,19 @@ const ROWS = {
   "streamq 210": "whose a worker is comes from its agent, never from what it tells its client",
   "streamq 220": "any mechanism without a gate, CURVE alone behind one",
   "streamq 230": "either may leave in any state",
+  "cameo 1": "fifty applications with ports of their own, all reached by two",
+  "cameo 2": "a firewall that lets in these two, and no socket to any other",
+  "cameo 3": "10,000 requests, each answer to who asked",
+  "cameo 4": "several answers to one request",
+  "cameo 5": "messages of two parts, and of 100 MB",
+  "cameo 6": "a responder that comes late",
+  "cameo 7": "a responder that was started again",
+  "cameo 8": "proxies that were started again",
+  "cameo 9": "five subscribers in step with a publisher, and nothing lost",
+  "cameo 10": "topics that begin alike",
+  "cameo 11": "rogues: a server's name, a responder's, events by the third port",
+  "cameo 12": "calling back where both sides have proxies",
+  "cameo 13": "peers of two libraries",
 };
 
 const tests = readdirSync("test", { recursive: true, encoding: "utf8" })

@@ -1,19 +1,27 @@
 /**
- * An application of "computer A" as a process of its own: a responder that answers with what it hears
- * and also listens at a port of its own, and a publisher that has news again and again. Started as
- * `node --import tsx` with the three ports of the proxies; prints its own port.
+ * Fifty applications of "computer A" as a process of their own: each has two responders that answer with what
+ * they hear and a publisher that has news again and again, and all listen at ports of their own as well.
+ * Started as `node --import tsx` with the three ports of the proxies; prints the port of one of them.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { CameoPeers, PUBLISHER, responderName } from "./cameo.ts";
+import { APPLICATIONS, CameoPeers, PUBLISHER, responderName } from "./cameo.ts";
 
 const [responder = 0, , internal = 0] = process.argv.slice(2).map(Number);
 const peers = new CameoPeers();
-const own = peers.responder(responder, responderName("adder", 1));
-await own.bind("tcp://127.0.0.1:*");
-process.stdout.write(`${own.lastEndpoint?.split(":").at(-1)}\n`);
-const news = peers.publisher(internal);
+const everywhere = "tcp://0.0.0.0:*";
+const all = await Promise.all(
+  Array.from({ length: APPLICATIONS }, async (_, n) => {
+    const responders = ["adder", "echo"].map((name) =>
+      peers.responder(responder, responderName(name, n)),
+    );
+    const news = peers.publisher(internal);
+    for (const socket of [...responders, news]) await socket.bind(everywhere);
+    return { topic: `${PUBLISHER}news:${n}`, news, port: news.lastEndpoint?.split(":").at(-1) };
+  }),
+);
+process.stdout.write(`${all[0]?.port}\n`);
 process.on("SIGTERM", () => process.exit());
 for (;;) {
-  await news.send([`${PUBLISHER}news:1`, '{"type":34}', "news"]);
+  for (const { topic, news } of all) await news.send([topic, '{"type":34}', "news"]);
   await sleep(20);
 }

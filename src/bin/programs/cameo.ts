@@ -4,8 +4,9 @@ import { openLog } from "../../core/log.ts";
 import { openMetrics } from "../../core/metrics.ts";
 import { run } from "../../core/run.ts";
 import { Scope } from "../../core/scope.ts";
+import { playRoles, type Role } from "../../roles/proxy/roles.ts";
 import { ZeromqSettings } from "../../roles/proxy/settings.ts";
-import { runZeromq } from "../../roles/proxy/zeromq.ts";
+import { openZeromq } from "../../roles/proxy/zeromq.ts";
 
 const LOOK_MS = 500;
 
@@ -33,7 +34,9 @@ export async function cameoProgram(usage: Usage): Promise<void> {
       mayDrain(() => settings.limits.drain_timeout * 1_000);
       void noticeOrphan(parent, scope.signal).then(() => scope[Symbol.asyncDispose]());
       const log = openLog({ service: usage.name, level: "warn" });
-      await runZeromq(settings, { log, metrics: openMetrics(), only: usage.only }, scope.signal);
+      const role: Role = (stage) => openZeromq(settings, stage, usage.only);
+      const roles = new Map([["zeromq", role]]);
+      await playRoles(roles, { zeromq: settings }, { log, metrics: openMetrics() }, scope.signal);
     } catch (reason) {
       process.stdout.write(`${usage.name}: ${explain(reason)}\n`);
       process.exitCode = 1;

@@ -1,12 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Fault } from "../../core/fault.ts";
 import { loadFile } from "../../core/settings/load.ts";
-import { VERSION } from "../../core/version.ts";
 import { WestSettings } from "../../relay/west/settings.ts";
 import type { AgentFlags } from "../../roles/proxy/agent.ts";
 import { checkProxies } from "../../roles/proxy/check.ts";
-import { runPrivateProxy } from "../../roles/proxy/private.ts";
-import { runPublicProxy } from "../../roles/proxy/public.ts";
+import { runSections, SECTIONS, type Section } from "../../roles/proxy/sections.ts";
 import {
   PRESET_NAMES,
   ProxySettings,
@@ -14,7 +12,7 @@ import {
   presetZeromq,
 } from "../../roles/proxy/settings.ts";
 import type { LinkFlags } from "../../roles/proxy/zeromq-link.ts";
-import { addCheck, program, serve, serveAsTold, show } from "../program.ts";
+import { addCheck, program, type RoleDeps, serve, serveAsTold, show } from "../program.ts";
 
 const source = { schema: ProxySettings, variable: "PROXY_SETTINGS" };
 
@@ -33,34 +31,43 @@ export function proxyProgram(): Command {
   const publicly = run
     .command("public")
     .description("the proxy that everybody can dial")
-    .action((_, command) =>
-      serve(command, source, async (settings, deps, signal) => {
-        const { public: own } = settings;
-        if (!own) throw new Fault("settings", 'the settings have no section "public"');
-        deps.mayDrain(() => own.limits.drain_timeout * 1_000);
-        await runPublicProxy(own, { ...deps, status: settings.metrics }, signal);
-      }),
-    );
+    .action((_, command) => serveSection("public", command));
   show(publicly, ["PROXY_SETTINGS=settings/dev/roles/public-proxy-1 proxy run public"]);
   const privately = run
     .command("private")
     .description(
       "the proxy inside an organisation, which announces domains and fetches what comes for them",
     )
-    .action((_, command) =>
-      serve(command, source, async (settings, deps, signal) => {
-        if (!settings.private)
-          throw new Fault("settings", 'the settings have no section "private"');
-        await runPrivateProxy(settings.private, { ...deps, status: settings.metrics }, signal);
-      }),
-    );
+    .action((_, command) => serveSection("private", command));
   show(privately, ["PROXY_SETTINGS=settings/dev/roles/private-proxy-1 proxy run private"]);
+  const everything = run
+    .command("all")
+    .description(
+      "everything that the settings have a section for, in one process, where doors may share a port",
+    )
+    .action((_, command) => serve(command, source, serveAll));
+  show(everything, ["PROXY_SETTINGS=site.yml proxy run all"]);
   addPool(run);
   addAgent(run);
   addWest(run);
   addZeromq(run);
   addCheck(proxy, source, { looked: "settings, certificates and the store", check: checkProxies });
   return proxy;
+}
+
+async function serveAll(settings: ProxySettings, deps: RoleDeps, signal: AbortSignal) {
+  if (SECTIONS.some((section) => settings[section]))
+    return await runSections(settings, deps, signal);
+  throw new Fault("settings", `the settings have none of the sections ${SECTIONS.join(", ")}`);
+}
+
+/** Runs what one section says; `otherwise` is what may be done without it. */
+async function serveSection(section: Section, command: Command, otherwise = ""): Promise<void> {
+  await serve(command, source, async (settings, deps, signal) => {
+    const { metrics, pools_control, [section]: own } = settings;
+    if (own) return await runSections({ metrics, pools_control, [section]: own }, deps, signal);
+    throw new Fault("settings", `the settings have no section "${section}"${otherwise}`);
+  });
 }
 
 type PoolFlags = {
@@ -82,21 +89,10 @@ function addPool(run: Command): void {
     .option("--host <address>", "with --preset: where to listen (default: every interface)")
     .option("--ports <list>", "with --preset: other ports, such as 8000,8001,8002", ports)
     .action(async ({ preset, ...where }: PoolFlags, command) => {
-      const { runPools } = await import("../../roles/proxy/pools.ts");
-      if (preset) {
-        return await serveAsTold(command, (deps, signal) =>
-          runPools([presetPool(preset, where)], deps, signal),
-        );
-      }
-      await serve(command, source, (settings, deps, signal) => {
-        const { pools, metrics: status, pools_control: control } = settings;
-        if (!pools) {
-          const message = 'the settings have no section "pools"; try --preset relayserver';
-          throw new Fault("settings", message);
-        }
-        deps.mayDrain(() => Math.max(...pools.map((each) => each.limits.drain_timeout)) * 1_000);
-        return runPools(pools, { ...deps, status, control }, signal);
-      });
+      if (!preset) return await serveSection("pools", command, "; try --preset relayserver");
+      await serveAsTold(command, (deps, signal) =>
+        runSections({ pools: [presetPool(preset, where)] }, deps, signal),
+      );
     });
   show(pool, [
     "proxy run pool --preset relayserver",
@@ -146,7 +142,6 @@ type WestFlags = {
   d: number;
   debug: number;
   output: string;
-  version: boolean;
 };
 
 /** The flags are those of the original (seed-systems 1.2); two of them mean nothing there either. */
@@ -162,17 +157,8 @@ function addWest(run: Command): void {
     .option("-O, --output <file>", "where the log goes; - is standard error", "-")
     .addOption(new Option("--input <file>", "accepted, as by the original").hideHelp())
     .addOption(new Option("-v, --verbose", "accepted, as by the original").hideHelp())
-    .option("--version", "print the version", false)
-    .action(async ({ config, d, debug, output, version }: WestFlags, command) => {
-      if (version) return void process.stdout.write(`west ${VERSION}\n`);
-      const { runWest } = await import("../../roles/proxy/west.ts");
-      if (config === undefined) {
-        return await serve(command, source, (settings, deps, signal) => {
-          const message = 'the settings have no section "west"; try -c config.json';
-          if (!settings.west) throw new Fault("settings", message);
-          return runWest(settings.west, { ...deps, status: settings.metrics }, signal);
-        });
-      }
+    .action(async ({ config, d, debug, output }: WestFlags, command) => {
+      if (config === undefined) return await serveSection("west", command, "; try -c config.json");
       const level = d + debug > 0 ? ({ level: "debug" } as const) : {};
       const file = output === "-" ? {} : { file: output };
       await serveAsTold(
@@ -180,7 +166,7 @@ function addWest(run: Command): void {
         async (deps, signal) => {
           const { settings, warnings } = await loadFile(WestSettings, config, "-c");
           for (const warning of warnings) deps.log.warn(warning);
-          await runWest(settings, deps, signal);
+          await runSections({ west: settings }, deps, signal);
         },
         { ...level, ...file },
       );
@@ -223,23 +209,10 @@ function addZeromq(run: Command): void {
         const flags = { through, ca, ports: list, ...(host !== undefined && { host }), ...tls };
         return await serveAsTold(command, (deps, signal) => runZeromqLink(flags, deps, signal));
       }
-      const { runZeromq } = await import("../../roles/proxy/zeromq.ts");
-      if (list) {
-        return await serveAsTold(command, (deps, signal) => {
-          const settings = presetZeromq(list, host);
-          deps.mayDrain(() => settings.limits.drain_timeout * 1_000);
-          return runZeromq(settings, deps, signal);
-        });
-      }
-      await serve(command, source, (settings, deps, signal) => {
-        const { zeromq: own, metrics: status } = settings;
-        if (!own) {
-          const message = 'the settings have no section "zeromq"; try --ports 10000,10001,10002';
-          throw new Fault("settings", message);
-        }
-        deps.mayDrain(() => own.limits.drain_timeout * 1_000);
-        return runZeromq(own, { ...deps, status }, signal);
-      });
+      if (!list) return await serveSection("zeromq", command, "; try --ports 10000,10001,10002");
+      await serveAsTold(command, (deps, signal) =>
+        runSections({ zeromq: presetZeromq(list, host) }, deps, signal),
+      );
     });
   show(zeromq, [
     "proxy run zeromq --ports 10000,10001,10002",

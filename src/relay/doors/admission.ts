@@ -1,4 +1,5 @@
 import type { Fault } from "../../core/fault.ts";
+import type { ListenOptions } from "../../net/listen.ts";
 import type { RateLimit } from "../../net/rate-limit.ts";
 import { Holdings } from "../../net/source.ts";
 import type { Refusal } from "../events.ts";
@@ -16,8 +17,8 @@ export type DoorLimits = AdmissionLimits & {
   readonly rate_limits?: readonly RateLimit[] | undefined;
 };
 
-/** Where a door is: `bind` as `listen` takes it, and the setting that named it. */
-export type DoorSettings = DoorLimits & { readonly bind: string; readonly setting: string };
+/** Where a door is: `bind` as `listen` takes it, the setting that named it, and its place there if it shares it. */
+export type DoorSettings = DoorLimits & Pick<ListenOptions, "bind" | "setting" | "share">;
 
 /** How many may be inside that have not said a word. Counts them until they have left or are no strangers any more. */
 export class Admission {

@@ -80,15 +80,13 @@ export async function hearGreeting(
   signal: AbortSignal,
 ): Promise<string> {
   let bytes = Buffer.alloc(0);
-  const { hello, used } = await readHello(
-    socket,
-    () => {
-      for (let more = socket.read(); more; more = socket.read())
-        bytes = Buffer.concat([bytes, more]);
-      return greeting.read(bytes);
-    },
-    signal,
-  );
-  if (bytes.length > used) socket.unshift(bytes.subarray(used));
-  return hello;
+  const take = (): string | undefined => {
+    for (let more = socket.read(); more; more = socket.read()) bytes = Buffer.concat([bytes, more]);
+    const found = greeting.read(bytes);
+    if (!found) return undefined;
+    // At once, or an end behind it would be told first.
+    if (bytes.length > found.used) socket.unshift(bytes.subarray(found.used));
+    return found.hello;
+  };
+  return await readHello(socket, take, signal);
 }

@@ -1,8 +1,10 @@
 import {
   GREETING_SIZE,
+  INTRODUCTION_MAX,
   OPENING_SIZE,
   readCurveHello,
   readGreeting,
+  readSocketType,
   SIGNATURE_SIZE,
 } from "../../wire/zmtp.ts";
 import type { Greeting } from "./greeting.ts";
@@ -26,6 +28,16 @@ export const ZMTP_WORKER = peerWith("CURVE");
 
 /** Lets in whoever begins as ZeroMQ does, whatever its mechanism; all it says is for a socket of ours. */
 export const ZMTP_PEER = peerWith();
+
+/** Lets in ZeroMQ peers with NULL that were greeted, by what socket they say they are; all of it is for a socket of ours. */
+export const ZMTP_SOCKET: Greeting = {
+  size_max: INTRODUCTION_MAX,
+  read(bytes) {
+    const hello = readSocketType(bytes);
+    return hello === undefined ? undefined : { hello, used: 0 };
+  },
+  farewell: () => undefined,
+};
 
 function peerWith(mechanism?: "CURVE"): Greeting {
   return {

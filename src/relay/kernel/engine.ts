@@ -11,6 +11,7 @@ import type { Admit, Engine } from "../engine.ts";
 import type { RelayEvents } from "../events.ts";
 import type { Line, Side } from "../leg.ts";
 import type { Splice } from "../splice.ts";
+import { openStreamDoor } from "../stream/door.ts";
 import { isPossible, takeConnection, takeListener } from "./descriptors.ts";
 import { Life } from "./life.ts";
 import { F_DUPFD_CLOEXEC, type Linux, loadLinux } from "./linux.ts";
@@ -108,6 +109,10 @@ class KernelEngine implements Engine {
     { events }: { events: RelayEvents },
     admit: Admit,
   ): Promise<Listener> {
+    if (settings.share) {
+      const adopt = (socket: Socket, signal: AbortSignal) => this.adopt(socket, signal);
+      return await openStreamDoor(door, settings, { events, adopt }, admit);
+    }
     const taken = new Set([...this.#gates.values()].map(({ slot }) => slot));
     const slot = Array.from({ length: GATES_MAX }, (_, i) => i).find((i) => !taken.has(i));
     if (slot === undefined) throw new Fault("overloaded", `${GATES_MAX} doors are open already`);

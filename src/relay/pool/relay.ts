@@ -150,8 +150,8 @@ export class PoolRelay implements AsyncDisposable {
       const wait = this.#gate ? this.#hearWorker.bind(this) : this.#offerWorker.bind(this);
       this.#ports.worker = scope.use(await plainly(ports.worker, (socket) => void wait(socket)));
     }
-    const { bind, setting } = ports.command;
-    const command = { bind, setting, connections_max: listeners_max };
+    const { bind, setting, share } = ports.command;
+    const command = { bind, setting, share, connections_max: listeners_max };
     const hear = { enter: (socket: Socket) => void this.#hear(socket), refused };
     this.#ports.command = scope.use(await openEntrance(command, tls, hear));
     const offer = { enter: (socket: Socket) => void this.#hearAgent(socket), refused };

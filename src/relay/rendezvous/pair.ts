@@ -1,5 +1,6 @@
 import { hash, randomBytes } from "node:crypto";
 import { Fault } from "../../core/fault.ts";
+import { beginningOf } from "../../wire/beginning.ts";
 import type { Names, Side } from "../leg.ts";
 
 export const TOKEN_SIZE = 32;
@@ -29,6 +30,14 @@ type PairEvents<Leg> = {
   /** Patience ran out; `legs` are those who waited in vain. */
   lonely(pairing: Pairing, legs: Leg[]): void;
 };
+
+/** A token that nothing else at a port can be taken for: less than half a bit of it is known for that. */
+function mint(): Buffer {
+  for (;;) {
+    const token = randomBytes(TOKEN_SIZE);
+    if (beginningOf(token.readUInt8()) === "token") return token;
+  }
+}
 
 /**
  * Where two legs meet that were both told to come.
@@ -67,8 +76,7 @@ export class Pairs<Leg> {
     if (this.#pending >= this.#settings.pending_max) {
       throw new Fault("overloaded", `${this.#pending} connections are already pending here`);
     }
-    const random = randomBytes(2 * TOKEN_SIZE);
-    const tokens = { caller: random.subarray(0, TOKEN_SIZE), callee: random.subarray(TOKEN_SIZE) };
+    const tokens = { caller: mint(), callee: mint() };
     const keys = { caller: this.#keyOf(tokens.caller), callee: this.#keyOf(tokens.callee) };
     const timer = this.#arm(() => table);
     const table: Table<Leg> = { names, tokens, keys, seats: {}, timer, expected: true };

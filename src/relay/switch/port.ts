@@ -4,7 +4,9 @@ import { Deadline } from "../../core/deadline.ts";
 import { explain } from "../../core/fault.ts";
 import { dial } from "../../net/dial.ts";
 import { type Listener, listen } from "../../net/listen.ts";
+import { readExactly } from "../../net/read-hello.ts";
 import { Holdings, sourceOf, unmapped } from "../../net/source.ts";
+import { GREETING_SIZE } from "../../wire/zmtp.ts";
 import type { Circuits } from "../circuits.ts";
 import type { DoorSettings } from "../doors/admission.ts";
 import { hearGreeting, Strangers } from "../doors/strangers.ts";
@@ -64,20 +66,24 @@ export class PeerPort {
 
   /** Takes over a connection, and where its peer is has been found out. */
   enter(socket: Socket, side: "near" | "far"): void {
-    const inside = this.#port.inside[side];
-    if (inside === undefined) {
+    if (this.#port.inside[side] === undefined) {
       this.#refuse(socket, "forbidden");
       return;
     }
     void this.#strangers.greet(socket, {
       hear: (signal) => hearGreeting(socket, ZMTP_PEER, signal),
-      admit: () => void this.#admit(socket, side, inside),
+      admit: () => void this.#admit(socket, side),
       turnAway: () => void socket.destroy(),
     });
   }
 
-  async #admit(socket: Socket, side: "near" | "far", inside: number): Promise<void> {
-    const { door, settings } = this.#port;
+  /** The same for a peer that has been greeted, and has answered; all that it said is in the connection still. */
+  welcome(socket: Socket, side: "near" | "far"): void {
+    void this.#admit(socket, side, { greeted: true });
+  }
+
+  async #admit(socket: Socket, side: "near" | "far", { greeted = false } = {}): Promise<void> {
+    const { door, settings, inside } = this.#port;
     const { engine, circuits, events } = this.#deps;
     const source = sourceOf(socket.remoteAddress);
     const refused =
@@ -95,8 +101,12 @@ export class PeerPort {
     try {
       const arrived_at = performance.now();
       using deadline = new Deadline(DIAL_MS, "reaching the switch");
-      const within = await dial(`127.0.0.1:${inside}`, deadline.signal);
+      const within = await dial(`127.0.0.1:${inside[side]}`, deadline.signal);
       within.on("error", () => {}); // an error is followed by a close, which the splice sees
+      if (greeted) {
+        within.write(socket.read(GREETING_SIZE) as Buffer);
+        await readExactly(within, GREETING_SIZE, deadline.signal); // the peer has heard one
+      }
       lines.push(await adopt(engine, within, deadline.signal));
       lines.push(await adopt(engine, socket, deadline.signal));
       const [callee, caller] = lines as [Line, Line];

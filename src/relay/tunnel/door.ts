@@ -2,7 +2,7 @@ import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { WebSocketServer } from "ws";
-import type { Listener } from "../../net/listen.ts";
+import type { Listener, ListenOptions } from "../../net/listen.ts";
 import { unmapped } from "../../net/source.ts";
 import { type Leaf, leafOf } from "../../net/tls.ts";
 import { openHttpAcceptor } from "../../rpc/http-acceptor.ts";
@@ -26,13 +26,12 @@ export type Caller = {
 
 type Refused = { status: 401 | 403 | 409 | 503; text: string };
 
-type DoorSettings = TunnelSettings & {
-  bind: string;
-  setting: string;
-  /** What we are called. */
-  name: string;
-  tls?: EntranceTls | undefined;
-};
+type DoorSettings = TunnelSettings &
+  Pick<ListenOptions, "bind" | "setting" | "share"> & {
+    /** What we are called. */
+    name: string;
+    tls?: EntranceTls | undefined;
+  };
 
 type DoorDeps = {
   admit(caller: Caller): Refused | undefined;
@@ -79,10 +78,11 @@ export async function openTunnelDoor(settings: DoorSettings, deps: DoorDeps): Pr
       deps.joined(caller, tunnel);
     });
   });
-  const { bind, setting, tls } = settings;
+  const { bind, setting, share, tls } = settings;
   const options = {
     bind,
     setting,
+    share,
     connections_max: STRANGERS_MAX,
     connections_per_source_max: STRANGERS_PER_SOURCE_MAX,
   };

@@ -17,11 +17,15 @@ import { Connection } from "./connection.ts";
 import type { Link } from "./link.ts";
 import { type Tunnel, TunnelAgent, type TunnelDeps, type TunnelOptions } from "./tunnel.ts";
 
-/** What one stream, and all streams of a session, may have on their way unread. */
-const STREAM_WINDOW = 1024 * 1024;
-const SESSION_WINDOW = 8 * STREAM_WINDOW;
+/**
+ * What one stream may have on its way unread, and what all streams of a session may have on their way to
+ * the other side's library, which is what a small request waits behind. A stream that nobody reads
+ * holds nothing of the latter: node:http2 gives it back on arrival.
+ */
+const STREAM_WINDOW = 256 * 1024;
+const SESSION_WINDOW = 4 * STREAM_WINDOW;
 /** Bytes that may wait in a WebSocket before its writers do. */
-const WAITING_MAX = 256 * 1024;
+const WAITING_MAX = 64 * 1024;
 /** MiB; it has to hold the windows. */
 const SESSION_MEMORY = 64;
 

@@ -3,7 +3,7 @@ import { isIPv6 } from "node:net";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { Scope } from "../../core/scope.ts";
-import { type Listener, listen } from "../../net/listen.ts";
+import { type Listener, type ListenOptions, listen } from "../../net/listen.ts";
 import { unmapped } from "../../net/source.ts";
 import { Forwarder } from "../../rpc/http-forwarder.ts";
 import { type Field, type Refusal, targetOf, whoAsks } from "../../rpc/http-headers.ts";
@@ -21,9 +21,11 @@ type ListenerDeps = {
   log: Log;
 };
 
+type Where = Pick<ListenOptions, "setting" | "share">;
+
 /** A port where HTTP clients come in whose requests leave through a tunnel. */
 export async function openListener(
-  { url, plan, hop }: { url: string; plan: ListenerPlan; hop: string },
+  { where, plan, hop }: { where: Where; plan: ListenerPlan; hop: string },
   limits: SiteLimits,
   { agent, events, log }: ListenerDeps,
 ): Promise<Listener> {
@@ -78,8 +80,8 @@ export async function openListener(
   const listener = scope.use(
     await listen(
       {
+        ...where,
         bind: plan.bind,
-        setting: `proxy: ${url}`,
         connections_max,
         connections_per_source_max,
       },

@@ -3,8 +3,10 @@ import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
 import { Scope } from "../../core/scope.ts";
+import type { ListenOptions, Share } from "../../net/listen.ts";
 import { openTls } from "../../net/live-tls.ts";
 import { sourceOf, unmapped } from "../../net/source.ts";
+import type { AdmissionLimits } from "../doors/admission.ts";
 import { Dialler } from "../tunnel/dialler.ts";
 import { type Caller, openTunnelDoor } from "../tunnel/door.ts";
 import { Peers } from "../tunnel/peers.ts";
@@ -21,14 +23,28 @@ type OpenSite = AsyncDisposable & {
   readonly missing: string[];
 };
 
+type SiteDeps = {
+  log: Log;
+  metrics: Metrics;
+  /** Where a door is, by the setting that says where, if others are at the same address. */
+  share?(setting: string, limits: AdmissionLimits): Share | undefined;
+};
+
 /** A site of west: its listeners, its tunnels, and its control page. */
 export async function openSite(
   site: Site,
-  { log, metrics }: { log: Log; metrics: Metrics },
+  { log, metrics, share = () => undefined }: SiteDeps,
 ): Promise<OpenSite> {
   const scope = new Scope();
+  const { client_timeout_ms, connections_max, connections_per_source_max } = site.limits;
+  const strangers = {
+    hello_timeout_ms: client_timeout_ms,
+    strangers_max: connections_max,
+    strangers_per_source_max: connections_per_source_max,
+  };
+  const at = (setting: string) => ({ setting, share: share(setting, strangers) });
   try {
-    return await opened(site, scope, { log, events: new WestEvents({ log, metrics }) });
+    return await opened(site, scope, { log, events: new WestEvents({ log, metrics }), at });
   } catch (reason) {
     await scope[Symbol.asyncDispose]();
     throw reason;
@@ -38,7 +54,7 @@ export async function openSite(
 async function opened(
   site: Site,
   scope: Scope,
-  { log, events }: { log: Log; events: WestEvents },
+  { log, events, at }: { log: Log; events: WestEvents; at: Place },
 ): Promise<OpenSite> {
   const { limits } = site;
   const [named, dialled] = [new Peers(), new Peers()];
@@ -50,7 +66,7 @@ async function opened(
   if (site.control !== undefined) {
     scope.use(await openControl(site.control, site, { named, dialled }));
   }
-  await openDoor(site, scope, { named, events, log, fetcher });
+  await openDoor(site, scope, { named, events, log, fetcher, at });
   for (const [url, plan] of site.links) {
     const secure = url.startsWith("wss:") ? plan.tls : undefined;
     const files = secure ? scope.use(await openTls(secure, { log })) : undefined;
@@ -91,7 +107,8 @@ async function opened(
   for (const [url, plan] of site.listeners) {
     const hop = `west-${nanoid(10)}`; // names no place of ours to whom it is shown
     const deps = { agent: agentOf(plan), events, log };
-    scope.use(await openListener({ url, plan, hop }, limits, deps));
+    const where = at(`proxy: ${url}`);
+    scope.use(await openListener({ where, plan, hop }, limits, deps));
   }
   return {
     get missing() {
@@ -110,7 +127,10 @@ function noWay(peer: string): never {
   throw new Fault("unreachable", `there is no tunnel to ${peer}`);
 }
 
+type Place = (setting: string) => Pick<ListenOptions, "setting" | "share">;
+
 type DoorParts = {
+  at: Place;
   named: Peers;
   events: WestEvents;
   log: Log;
@@ -120,7 +140,7 @@ type DoorParts = {
 async function openDoor(
   { name, door, limits }: Site,
   scope: Scope,
-  { named, events, log, fetcher }: DoorParts,
+  { named, events, log, fetcher, at }: DoorParts,
 ): Promise<void> {
   if (!door) return;
   /** Where the tunnels of a name come from, and whether it was proved. */
@@ -130,7 +150,7 @@ async function openDoor(
     return proves(caller.name, caller, door.tokens[caller.name]);
   };
   const files = door.tls && scope.use(await openTls(door.tls, { log }));
-  const settings = { ...limits, name, bind: door.bind, setting: "wsts: sp" };
+  const settings = { ...limits, name, bind: door.bind, ...at("wsts: sp") };
   scope.use(
     await openTunnelDoor(
       { ...settings, tls: files && door.tls && { files, settings: door.tls } },

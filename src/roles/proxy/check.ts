@@ -11,21 +11,19 @@ import type { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/set
 import { checkStore } from "../../store/check.ts";
 import type { DatastoreSettings } from "../../store/settings.ts";
 import { formatEndpoint } from "../../wire/endpoint.ts";
+import { type DoorPlace, portsOf, sharedDoors } from "./doors.ts";
 import { openPorts, readTokens } from "./pool-tokens.ts";
+import { SECTIONS } from "./sections.ts";
 import {
   POOL_PORTS,
   type PoolSettings,
   type ProxySettings,
-  portsOf,
   type ZeromqSettings,
 } from "./settings.ts";
 import { readCurve } from "./zeromq.ts";
 
 const { ok, note, problem } = findingsOf("reachability");
 const ANSWER_MS = 5_000;
-
-/** What a proxy can be. */
-const SECTIONS = ["public", "private", "pools", "west", "zeromq"] as const;
 
 /** Everything that the proxies of these settings need to work. Starts and changes nothing. */
 export async function* checkProxies(settings: ProxySettings, signal: AbortSignal): Findings {
@@ -53,6 +51,16 @@ export async function* checkProxies(settings: ProxySettings, signal: AbortSignal
   for (const pool of settings.pools ?? []) yield* checkPool(pool, signal);
   if (settings.west) yield* checkSite(settings.west, signal);
   if (settings.zeromq) yield* checkSwitch(settings.zeromq, signal);
+  for (const [address, doors] of sharedDoors(settings)) yield checkShare(address, doors);
+}
+
+/** Which doors are at one address; those of several sections can be only in one process. */
+function checkShare(address: string, doors: readonly DoorPlace[]): Finding {
+  const { ok, note } = findingsOf("settings");
+  const told = `${address} is shared by ${doors.map(({ setting }) => setting).join(", ")}`;
+  const sections = new Set(doors.map(({ path }) => path[0]));
+  if (sections.size === 1) return ok(told);
+  return note(told, "Run these sections together, by `proxy run all`.");
 }
 
 /** Where a site of west listens, its certificate, and the sites that it dials. */

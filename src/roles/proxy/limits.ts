@@ -1,6 +1,7 @@
 import type { DoorSettings } from "../../relay/doors/admission.ts";
 import type { PoolTerms } from "../../relay/rendezvous/pool-terms.ts";
 import type { GateSettings } from "../../relay/zmtp/gate.ts";
+import type { Stage } from "./roles.ts";
 import type { PoolSettings, PublicProxySettings, ZeromqSettings } from "./settings.ts";
 
 /*
@@ -57,13 +58,13 @@ export function pairLimits(settings: PublicProxySettings) {
   };
 }
 
+/** A door with its limits, at the address that it has alone or shares. */
 export function door(
   settings: PublicProxySettings | PoolSettings | ZeromqSettings,
   { bind, setting }: { bind: string; setting: string },
+  { share }: Pick<Stage, "share">,
 ): DoorSettings {
-  return {
-    bind,
-    setting,
+  const limits = {
     get rate_limits() {
       return settings.tcp_rate_limits;
     },
@@ -77,6 +78,7 @@ export function door(
       return settings.limits.strangers_per_source_max;
     },
   };
+  return Object.assign(limits, { bind, setting, share: share(setting, limits) });
 }
 
 export function poolTerms(settings: PoolSettings): PoolTerms {

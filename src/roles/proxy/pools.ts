@@ -1,66 +1,48 @@
 import { z } from "zod";
-import { aborted } from "../../core/deadline.ts";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
-import type { Metrics } from "../../core/metrics.ts";
-import { Scope } from "../../core/scope.ts";
 import { openTls } from "../../net/live-tls.ts";
 import { Circuits } from "../../relay/circuits.ts";
-import { RelayEvents } from "../../relay/events.ts";
 import { openEngine } from "../../relay/open-engine.ts";
 import { openPoolRelay, type PoolRelay } from "../../relay/pool/relay.ts";
-import { RpcEvents } from "../../rpc/events.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { answerFrom, type MethodTable, method } from "../../rpc/methods.ts";
-import { Readiness } from "../../rpc/readiness.ts";
-import { openStatusServer } from "../../rpc/status-server.ts";
 import { circuitLimits, door, gateSettings, poolTerms } from "./limits.ts";
 import { openPorts, readTokens } from "./pool-tokens.ts";
+import type { Playing, Stage } from "./roles.ts";
 import type { PoolSettings, ProxySettings } from "./settings.ts";
 
-type Around = {
-  log: Log;
-  metrics: Metrics;
-  status?: ProxySettings["metrics"];
-  control?: ProxySettings["pools_control"];
-};
-
 /** Relays for servers that can only dial out: they keep connections waiting, and clients are given them. */
-export async function runPools(
+export async function openPools(
   pools: readonly PoolSettings[],
-  { log, metrics, status, control }: Around,
-  signal: AbortSignal,
-): Promise<void> {
-  await using scope = new Scope(signal);
-  const events = new RelayEvents({ log, metrics });
-  const readiness = new Readiness(scope.signal);
-  if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
+  control: ProxySettings["pools_control"],
+  stage: Stage,
+): Promise<Playing> {
+  const { log, rpc, scope } = stage;
   const open = new Map<string, PoolRelay>();
-  for (const settings of pools)
-    open.set(settings.name, await openPool(settings, { events, log, scope }));
+  for (const settings of pools) open.set(settings.name, await openPool(settings, stage));
   if (control) {
     const methods = controlOf(open, log);
     scope.use(
       await openJsonrpcServer(control, {
         serve: (request, gone) => answerFrom(methods, request, gone),
         log,
-        told: { events: new RpcEvents({ log, metrics }), listener: "control" },
+        told: { events: rpc, listener: "control" },
         setting: "pools_control: bind_address",
       }),
     );
   }
-  readiness.opened();
-  log.info({ pools: [...open.keys()] }, "ready");
-  await aborted(scope.signal);
-  const circuits = [...open.values()].reduce((sum, { count }) => sum + count.matches, 0);
-  log.info({ circuits }, "stopping");
+  return {
+    ready: { pools: [...open.keys()] },
+    stopping: () => ({
+      circuits: [...open.values()].reduce((sum, { count }) => sum + count.matches, 0),
+    }),
+  };
 }
 
 /** One pool with all that belongs to it, which the scope owns. */
-async function openPool(
-  settings: PoolSettings,
-  { events, log, scope }: { events: RelayEvents; log: Log; scope: Scope },
-): Promise<PoolRelay> {
+async function openPool(settings: PoolSettings, stage: Stage): Promise<PoolRelay> {
+  const { events, log, scope } = stage;
   const { name, tls, worker_bind_address } = settings;
   const tokens = await readTokens(settings);
   // A session of TLS lives in this program, so that no other could move its bytes.
@@ -68,7 +50,7 @@ async function openPool(
   const circuits = scope.use(new Circuits(circuitLimits(settings), { engine, events }));
   const files = tls && scope.use(await openTls(tls, { log }));
   const at = (key: "data" | "command" | "client" | "worker", bind: string) =>
-    door(settings, { bind, setting: `pools: ${name}: ${key}_bind_address` });
+    door(settings, { bind, setting: `pools: ${name}: ${key}_bind_address` }, stage);
   const terms = poolTerms(settings);
   const relay = await openPoolRelay(
     {

@@ -1,37 +1,25 @@
-import { aborted } from "../../core/deadline.ts";
-import type { Log } from "../../core/log.ts";
-import type { Metrics } from "../../core/metrics.ts";
-import { Scope } from "../../core/scope.ts";
 import { Circuits } from "../../relay/circuits.ts";
 import { tokenOf } from "../../relay/doors/token.ts";
-import { RelayEvents } from "../../relay/events.ts";
 import type { Leg } from "../../relay/leg.ts";
 import { openEngine } from "../../relay/open-engine.ts";
 import { Pairs } from "../../relay/rendezvous/pair.ts";
-import { RpcEvents } from "../../rpc/events.ts";
 import { JsonrpcClient } from "../../rpc/jsonrpc/client.ts";
 import { openJsonrpcServer } from "../../rpc/jsonrpc/server.ts";
 import { answerFrom } from "../../rpc/methods.ts";
-import { Readiness } from "../../rpc/readiness.ts";
-import { openStatusServer } from "../../rpc/status-server.ts";
 import { openStore } from "../../store/open.ts";
 import { Announcements, PUBLIC, watchAnnouncements } from "./announcements.ts";
 import { circuitLimits, door, pairLimits } from "./limits.ts";
 import { answersPing } from "./own-endpoint.ts";
 import { PublicBroker } from "./public-broker.ts";
-import type { ProxySettings, PublicProxySettings } from "./settings.ts";
+import type { Playing, Stage } from "./roles.ts";
+import type { PublicProxySettings } from "./settings.ts";
 
 /** The public proxy: two that cannot reach each other both dial it, and it splices them together. */
-export async function runPublicProxy(
+export async function openPublicProxy(
   settings: PublicProxySettings,
-  { log, metrics, status }: { log: Log; metrics: Metrics; status?: ProxySettings["metrics"] },
-  signal: AbortSignal,
-): Promise<void> {
-  await using scope = new Scope(signal);
-  const events = new RelayEvents({ log, metrics });
-  const rpc = new RpcEvents({ log, metrics });
-  const readiness = new Readiness(scope.signal);
-  if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
+  stage: Stage,
+): Promise<Playing> {
+  const { log, metrics, events, rpc, scope } = stage;
   const { internal_endpoint: endpoint } = settings;
   const engine = scope.use(await openEngine(settings.splice, { log }));
   const circuits = scope.use(new Circuits(circuitLimits(settings), { engine, events }));
@@ -51,10 +39,10 @@ export async function runPublicProxy(
   watchAnnouncements(metrics, announcements);
   const eps = scope.use(await JsonrpcClient.open(settings.jsonrpc_client, { log }));
   const { name } = settings;
-  readiness.add("endpoint", answersPing(eps, name));
+  stage.check("endpoint", answersPing(eps, name));
   const broker = new PublicBroker({ name, endpoint, pairs, announcements, eps, events, log });
   const { methods } = broker;
-  const at = (bind: string, setting: string) => door(settings, { bind, setting });
+  const at = (bind: string, setting: string) => door(settings, { bind, setting }, stage);
   scope.use(
     await engine.openDoor(
       "token",
@@ -83,8 +71,8 @@ export async function runPublicProxy(
       setting: "public: jsonrpc_server: bind_address",
     }),
   );
-  readiness.opened();
-  log.info({ operator: settings.name, endpoint, splice: engine.name }, "ready");
-  await aborted(scope.signal);
-  log.info({ circuits: circuits.open }, "stopping");
+  return {
+    ready: { operator: settings.name, endpoint, splice: engine.name },
+    stopping: () => ({ circuits: circuits.open }),
+  };
 }

@@ -18,6 +18,7 @@ import { WestSettings } from "../../relay/west/settings.ts";
 import { JsonrpcClientSettings, JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { DatastoreSettings } from "../../store/settings.ts";
 import { formatEndpoint } from "../../wire/endpoint.ts";
+import { checkShared, isOnePort, portsOf } from "./doors.ts";
 
 /** Ours. */
 const SpliceChoice = defaultTo("auto", z.enum(ENGINES));
@@ -173,7 +174,6 @@ export function presetPool(
 
 /** Bytes. Hundreds of megabytes are usual where results are sent. */
 const MESSAGE_MAX = 256 * 1024 * 1024;
-const THREE_PORTS = /^\s*(\d{1,5})\s*,\s*(\d{1,5})\s*,\s*(\d{1,5})\s*$/;
 const Z85_KEY = /^[0-9a-zA-Z.:+=^!/*?&<>()[\]{}@%$#-]{40}$/;
 const curveKey = z.string().refine(isCurveKey, {
   error: "expected a key of CURVE, 40 characters of Z85",
@@ -220,7 +220,11 @@ export const ZeromqSettings = z
   })
   .check(
     rule((value, complain) => {
-      const { tls, tls_bind_address } = value as Record<string, unknown>;
+      const { tls, tls_bind_address, curve, proxy_ports } = value as Record<string, unknown>;
+      if (curve && isOnePort(String(proxy_ports))) {
+        const why = "peers with CURVE do not say in the clear which of the two they mean";
+        complain(["proxy_ports"], `cannot name one port twice: ${why}`);
+      }
       if (tls && !tls_bind_address)
         complain(["tls_bind_address"], "is missing: where TLS is spoken");
       if (tls_bind_address && !tls) complain(["tls"], "is missing: who we are at tls_bind_address");
@@ -239,29 +243,23 @@ export function isCurveKey(value: string): boolean {
   return Z85_KEY.test(value);
 }
 
-/** Port numbers of a switch, in the order of `proxy_ports`; undefined if these are none. */
-export function portsOf(
-  proxy_ports: string,
-): Record<"responder" | "publisher" | "internal", number> | undefined {
-  const [, responder = 0, publisher = 0, internal = 0] = (THREE_PORTS.exec(proxy_ports) ?? []).map(
-    Number,
+export const ProxySettings = z
+  .strictObject({
+    metrics: optional(z.strictObject({ bind_address: endpoint })),
+    public: optional(PublicProxySettings),
+    private: optional(PrivateProxySettings),
+    pools: optional(z.array(PoolSettings).min(1).check(rule(namesDiffer))),
+    /** Where pools are listed, suspended and resumed while they run. */
+    pools_control: optional(JsonrpcServerSettings),
+    /** Web servers published through tunnels, in the words of west's own configuration. */
+    west: optional(WestSettings),
+    zeromq: optional(ZeromqSettings),
+  })
+  .superRefine((value, context) =>
+    checkShared(value, (path, message) =>
+      context.addIssue({ code: "custom", path: [...path], message }),
+    ),
   );
-  const all = [responder, publisher, internal];
-  const fit = THREE_PORTS.test(proxy_ports) && all.every((port) => port < 65_536);
-  return fit ? { responder, publisher, internal } : undefined;
-}
-
-export const ProxySettings = z.strictObject({
-  metrics: optional(z.strictObject({ bind_address: endpoint })),
-  public: optional(PublicProxySettings),
-  private: optional(PrivateProxySettings),
-  pools: optional(z.array(PoolSettings).min(1).check(rule(namesDiffer))),
-  /** Where pools are listed, suspended and resumed while they run. */
-  pools_control: optional(JsonrpcServerSettings),
-  /** Web servers published through tunnels, in the words of west's own configuration. */
-  west: optional(WestSettings),
-  zeromq: optional(ZeromqSettings),
-});
 export type ProxySettings = z.infer<typeof ProxySettings>;
 
 function namesDiffer(

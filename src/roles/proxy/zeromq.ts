@@ -1,44 +1,36 @@
 import { readFile } from "node:fs/promises";
 import type { TLSSocket } from "node:tls";
-import { aborted } from "../../core/deadline.ts";
 import { Fault } from "../../core/fault.ts";
-import type { Log } from "../../core/log.ts";
-import type { Metrics } from "../../core/metrics.ts";
-import { Scope } from "../../core/scope.ts";
 import { openTls } from "../../net/live-tls.ts";
 import { Circuits } from "../../relay/circuits.ts";
 import { openEntrance } from "../../relay/doors/entrance.ts";
-import { RelayEvents } from "../../relay/events.ts";
 import { openEngine } from "../../relay/open-engine.ts";
 import { AllowList } from "../../relay/switch/allow.ts";
+import { openBothPorts } from "../../relay/switch/both-ports.ts";
 import { SwitchEvents } from "../../relay/switch/events.ts";
 import { PeerPort } from "../../relay/switch/port.ts";
 import { PublisherProxy } from "../../relay/switch/publisher.ts";
 import { ResponderProxy } from "../../relay/switch/router.ts";
 import { type Curve, loadZeromq, type SocketLimits } from "../../relay/switch/zeromq.ts";
-import { Readiness } from "../../rpc/readiness.ts";
-import { openStatusServer } from "../../rpc/status-server.ts";
 import { formatEndpoint } from "../../wire/endpoint.ts";
+import { isOnePort, portsOf } from "./doors.ts";
 import { door, peerLimits } from "./limits.ts";
-import { isCurveKey, type ProxySettings, portsOf, type ZeromqSettings } from "./settings.ts";
+import type { Playing, Stage } from "./roles.ts";
+import { isCurveKey, type ZeromqSettings } from "./settings.ts";
 
 /** What a connection by TLS is for, as its client says by ALPN. */
 export const ALPN = { responder: "zeromq-responder", publisher: "zeromq-publisher" } as const;
 
 type PortName = "responder" | "publisher" | "internal";
-type Around = { log: Log; metrics: Metrics; status?: ProxySettings["metrics"] };
 
-/** Both proxies of CAMEO, or one of them: `only` says which. They run until the signal aborts. */
-export async function runZeromq(
+/** Both proxies of CAMEO, or one of them: `only` says which. */
+export async function openZeromq(
   settings: ZeromqSettings,
-  { log, metrics, status, only }: Around & { only?: "responder" | "publisher" },
-  signal: AbortSignal,
-): Promise<void> {
-  await using scope = new Scope(signal);
-  const events = new RelayEvents({ log, metrics });
+  stage: Stage,
+  only?: "responder" | "publisher",
+): Promise<Playing> {
+  const { log, metrics, events, scope } = stage;
   const switched = new SwitchEvents({ log, metrics });
-  const readiness = new Readiness(scope.signal);
-  if (status) scope.use(await openStatusServer(status, { metrics, readiness }));
   const zmq = await loadZeromq();
   const { tls, tls_bind_address } = settings;
   const engine = scope.use(await openEngine(tls ? "stream" : settings.splice, { log }));
@@ -53,23 +45,34 @@ export async function runZeromq(
   const publisher = await opened("publisher", () => PublisherProxy.open(zmq, limits, deps));
   const ports: Partial<Record<PortName, PeerPort>> = {};
   const bound: Partial<Record<PortName | "tls", number>> = {};
-  const open = async (name: PortName, inside: { near: number; far?: number }): Promise<void> => {
-    const port = new PeerPort(
-      { door: name, settings: portSettings(settings, name), inside },
-      { engine, circuits, events },
-    );
+  const make = (name: PortName, inside: { near: number; far?: number }): PeerPort => {
+    const own = { door: name, settings: portSettings(settings, name, stage), inside };
+    const port = new PeerPort(own, { engine, circuits, events });
     ports[name] = port;
+    return port;
+  };
+  const open = async (name: PortName, port: PeerPort): Promise<void> => {
     bound[name] = scope.use(await port.open()).port;
   };
-  if (responder) await open("responder", responder.ports);
+  if (responder) make("responder", responder.ports);
   if (publisher) {
-    await open("publisher", publisher.ports);
-    await open("internal", { near: publisher.ports.publishers });
+    make("publisher", publisher.ports);
+    make("internal", { near: publisher.ports.publishers });
   }
+  const { responder: asked, publisher: heard, internal } = ports;
+  if (asked && heard && isOnePort(settings.proxy_ports)) {
+    const both = { responder: asked, publisher: heard };
+    const at = portSettings(settings, "responder", stage);
+    bound.responder = bound.publisher = scope.use(await openBothPorts(at, both, events)).port;
+  } else {
+    if (asked) await open("responder", asked);
+    if (heard) await open("publisher", heard);
+  }
+  if (internal) await open("internal", internal);
   if (tls && tls_bind_address) {
     const files = scope.use(await openTls(tls, { log }));
     const entrance = await openEntrance(
-      door(settings, { bind: tls_bind_address, setting: "zeromq: tls_bind_address" }),
+      door(settings, { bind: tls_bind_address, setting: "zeromq: tls_bind_address" }, stage),
       { settings: tls, files, alpn: Object.values(ALPN) },
       {
         enter: (socket) => {
@@ -83,18 +86,18 @@ export async function runZeromq(
     );
     bound.tls = scope.use(entrance).port;
   }
-  readiness.opened();
-  log.info({ ports: bound, splice: engine.name, curve: curve !== undefined }, "ready");
-  const broken = [responder?.over, publisher?.over].filter((over) => over !== undefined);
-  await Promise.race([aborted(scope.signal), ...broken]);
-  log.info({ peers: circuits.open }, "stopping");
+  return {
+    ready: { ports: bound, splice: engine.name, curve: curve !== undefined },
+    stopping: () => ({ peers: circuits.open }),
+    broken: Promise.race([responder?.over, publisher?.over].filter((over) => over !== undefined)),
+  };
 }
 
-function portSettings(settings: ZeromqSettings, name: PortName) {
+function portSettings(settings: ZeromqSettings, name: PortName, stage: Stage) {
   const host = name === "internal" ? settings.internal_host : settings.host;
   const port = portsOf(settings.proxy_ports)?.[name] ?? 0;
   const where = { bind: formatEndpoint({ host, port }), setting: `zeromq: proxy_ports: ${name}` };
-  return Object.defineProperties(door(settings, where), {
+  return Object.defineProperties(door(settings, where, stage), {
     peers_max: { get: () => settings.limits.peers_max },
     peers_per_source_max: { get: () => settings.limits.peers_per_source_max },
   }) as ReturnType<typeof door> & { peers_max: number; peers_per_source_max: number };

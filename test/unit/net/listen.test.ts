@@ -91,8 +91,11 @@ describe("a listener", () => {
     expect(received.length).toBe(1);
   });
 
-  it("hangs up on whoever is one too many, until somebody leaves", async () => {
-    const { port, received } = await open({ connections_max: 1 });
+  it.each([
+    { connections_max: 1, connections_per_source_max: 10 },
+    { connections_per_source_max: 1 },
+  ])("hangs up on whoever is one too many, until somebody leaves: %j", async (limits) => {
+    const { port, received } = await open(limits);
     const first = await knock(port);
     await until(() => received.length === 1, "the first is handed over");
     await new Ear(await knock(port)).hearsTheEnd();

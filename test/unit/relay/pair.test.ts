@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Side } from "../../../src/relay/leg.ts";
 import { Pairs } from "../../../src/relay/rendezvous/pair.ts";
+import { beginningOf } from "../../../src/wire/beginning.ts";
 
 type Pairing = ReturnType<Pairs<string>["expect"]>;
 
@@ -33,6 +34,16 @@ afterEach(() => {
 });
 
 describe("the rendezvous of a pair", () => {
+  it("makes tokens that nothing else at a port begins with", () => {
+    const { all } = pairs({ pending_max: 1_000, pending_per_caller_max: 1_000 });
+    const first = Array.from({ length: 500 }, () => all.expect(NAMES).tokens)
+      .flatMap(({ caller, callee }) => [caller, callee])
+      .map((token) => token.readUInt8());
+    expect(first.filter((byte) => beginningOf(byte) !== "token")).toEqual([]);
+    expect(new Set(first).size).toBeGreaterThan(100);
+    all.clear();
+  });
+
   it.each([
     ["caller", "callee"],
     ["callee", "caller"],

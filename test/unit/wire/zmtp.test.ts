@@ -7,6 +7,7 @@ import {
   readCurveHello,
   readCurveWelcome,
   readGreeting,
+  readSocketType,
 } from "../../../src/wire/zmtp.ts";
 
 /** What libzmq 4.3.5 sends (seed-systems 3.5): the signature, version 3.1, the mechanism, zeros. */
@@ -242,5 +243,50 @@ describe("watching a handshake", () => {
     ["flags that mean nothing", command(0x0c, "READY", 59)],
   ])("fails with %s", (_, bytes) => {
     expect(new HandshakeWatch().see(Buffer.concat([WELCOME, bytes]))).toBe("failed");
+  });
+});
+
+describe("the READY of a peer with NULL", () => {
+  const property = (name: string, value: string): Buffer =>
+    Buffer.concat([
+      Buffer.from([name.length]),
+      Buffer.from(name),
+      Buffer.from([0, 0, 0, value.length]),
+      Buffer.from(value),
+    ]);
+  const body = (...properties: Buffer[]): Buffer =>
+    Buffer.concat([Buffer.from([5]), Buffer.from("READY"), ...properties]);
+  const frame = (bytes: Buffer): Buffer =>
+    Buffer.concat([Buffer.from([0x04, bytes.length]), bytes]);
+  const NULL = encodeGreeting("NULL");
+  const IDENTITY = property("Identity", "responder-1");
+  const READ = body(IDENTITY, property("socket-type", "ROUTER"));
+  const long = Buffer.concat([Buffer.from([0x06, 0, 0, 0, 0, 0, 0, 0, READ.length]), READ]);
+
+  it.each([
+    ["short", frame(READ)],
+    ["long", long],
+    ["with more behind it", Buffer.concat([frame(READ), MESSAGE])],
+  ])("says what socket it is, however it is cut: %s", (_, ready) => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(200), { maxLength: 10 }), (cuts) => {
+        const bytes = Buffer.concat([NULL, ready]);
+        expect(piecemeal(readSocketType, bytes, cuts)).toBe("ROUTER");
+      }),
+    );
+  });
+
+  it.each([
+    ["no socket", frame(body(IDENTITY))],
+    ["half a property", frame(body(property("Socket-Type", "DEALER").subarray(0, 14)))],
+    ["another command", command(0x04, "ERROR", 5)],
+    ["a message", MESSAGE],
+    ["too much", Buffer.from([0x06, 0, 0, 0, 0, 1, 0, 0, 0])],
+  ])("is refused with %s", (_, ready) => {
+    expect(outcome(() => readSocketType(Buffer.concat([NULL, ready])))).toBe("malformed");
+  });
+
+  it("is none with CURVE", () => {
+    expect(outcome(() => readSocketType(Buffer.concat([CURVE, frame(READ)])))).toBe("forbidden");
   });
 });

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { curveKeyPair } from "zeromq";
 import { checkProxies } from "../../../../src/roles/proxy/check.ts";
-import { ProxySettings, portsOf, ZeromqSettings } from "../../../../src/roles/proxy/settings.ts";
+import { portsOf } from "../../../../src/roles/proxy/doors.ts";
+import { ProxySettings, ZeromqSettings } from "../../../../src/roles/proxy/settings.ts";
 import { readCurve } from "../../../../src/roles/proxy/zeromq.ts";
 
 let folder: string;

@@ -8,7 +8,14 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocketServer } from "ws";
 import { CASES } from "../../src/roles/dev/west.ts";
 import { loaded } from "../support/chromium.ts";
-import { type Asking, CLIENTS, type Heard, spelt, understood } from "../support/http-clients.ts";
+import {
+  type Asking,
+  CLIENTS,
+  type Heard,
+  MOVED,
+  spelt,
+  understood,
+} from "../support/http-clients.ts";
 import { Nginx } from "../support/nginx.ts";
 import { describeWith } from "../support/tools.ts";
 import { until } from "../support/until.ts";
@@ -83,7 +90,7 @@ function rowsOf(version: number, of: string): Row[] {
     },
     {
       what: "what is elsewhere",
-      asks: { path: "live/moved" },
+      asks: { path: MOVED },
       hears: { status: 301, headers: [["location", "../bytes.bin"]], body: "it moved" },
     },
     {

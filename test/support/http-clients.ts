@@ -40,6 +40,8 @@ export type HttpClient = {
 };
 
 const SECONDS = "20";
+/** What is answered by where it is now. */
+export const MOVED = "live/moved";
 
 function broken(why: unknown): Heard {
   return { status: 0, headers: [], body: Buffer.alloc(0), why: String(why) };
@@ -158,7 +160,9 @@ const curl: HttpClient = {
 
 const wget: HttpClient = {
   name: "wget",
-  can: ({ chunked, headers }) => !chunked && !headers?.["Range"],
+  // It has no chunks, shows no answer that leads elsewhere, and after 304 waits for the end of the connection.
+  can: ({ chunked, headers, path }) =>
+    !chunked && !["Range", "If-Modified-Since"].some((name) => headers?.[name]) && path !== MOVED,
   ask: (base, askings) =>
     withFiles(askings, async (folder) => {
       const heard: Heard[] = [];

@@ -8,6 +8,8 @@ export type Work = {
   path: string;
   streams: number;
   seconds: number;
+  /** Bulk is read no faster, in MB/s. */
+  pace?: number;
 };
 
 /** Bytes and answers, how long it took, and how long the answers took. */
@@ -22,7 +24,7 @@ export type Done = {
 /** Into which all is read that is only counted. */
 const SINK = Buffer.alloc(256 * 1024);
 
-async function bulk({ port, path, streams, seconds }: Work): Promise<Done> {
+async function bulk({ port, path, streams, seconds, pace }: Work): Promise<Done> {
   let bytes = 0;
   const begun = performance.now();
   const over = begun + seconds * 1_000;
@@ -31,7 +33,9 @@ async function bulk({ port, path, streams, seconds }: Work): Promise<Done> {
       const callback = (count: number): boolean => {
         bytes += count;
         if (performance.now() > over) socket.destroy();
-        return true;
+        const ahead_ms = pace ? bytes / (pace * 1_000) - (performance.now() - begun) : 0;
+        if (ahead_ms > 0) setTimeout(() => socket.resume(), ahead_ms);
+        return ahead_ms <= 0;
       };
       const socket = connect({ port, host: "127.0.0.1", onread: { buffer: SINK, callback } });
       socket.write(`GET ${path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n`);

@@ -24,6 +24,8 @@ const ROUNDS = 5;
 const SECONDS = 2;
 const GIB = 2 ** 30;
 const MANY = 64;
+/** MB/s of a bulk stream that leaves some of two cores free. */
+const PACE = 20;
 
 /** A way to the servers: where it begins, and the processes that it leads through. */
 type Way = { name: string; bulk: number; small: number; hops: Record<string, number> };
@@ -79,6 +81,10 @@ async function compare(): Promise<void> {
       note(way, "one client beside a bulk stream: p50 ms", beside.p50_ms);
       note(way, "one client beside a bulk stream: p99 ms", beside.p99_ms);
       note(way, "p99 beside / p99 alone", beside.p99_ms / alone.p99_ms);
+      const [calm] = await Promise.all([ask(way, 1), read(way, 1, PACE)]);
+      note(way, `one client beside a bulk stream of ${PACE} MB/s: p50 ms`, calm.p50_ms);
+      note(way, `one client beside a bulk stream of ${PACE} MB/s: p99 ms`, calm.p99_ms);
+      note(way, `p99 beside ${PACE} MB/s / p99 alone`, calm.p99_ms / alone.p99_ms);
     }
   }
   heading(`Through a tunnel and through nginx, the median of ${ROUNDS} rounds in turns`);
@@ -108,8 +114,9 @@ async function measureRequests(way: Way, note: Note): Promise<void> {
     note(way, `${MANY} clients: CPU-s/1,000 of ${who}`, cpu_s / (answers / 1_000));
 }
 
-function read(way: Way, streams: number): Promise<Done> {
-  return work(reader, { what: "bulk", port: way.bulk, path: "/bulk", streams, seconds: SECONDS });
+function read({ bulk: port }: Way, streams: number, pace?: number): Promise<Done> {
+  const asked: Work = { what: "bulk", port, path: "/bulk", streams, seconds: SECONDS };
+  return work(reader, pace ? { ...asked, pace } : asked);
 }
 
 function ask(way: Way, streams: number): Promise<Done> {

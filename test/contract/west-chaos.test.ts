@@ -79,9 +79,8 @@ class Network implements AsyncDisposable {
   }
 }
 
-const TUNNELS = CASES.slice(0, 2).flatMap((each) =>
-  [1, 2].map((version) => ({ ...each, version })),
-);
+/** The side that asks dials in the first case, the side that is asked in the second. */
+const TUNNELS = CASES.slice(0, 2).map((each, i) => ({ ...each, version: 2 - i }));
 
 describe.each(TUNNELS)("a bad network in $folder by version $version", (tunnel) => {
   let network: Network;

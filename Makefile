@@ -71,7 +71,7 @@ format: node_modules/.installed
 
 ## what the suites with real peers need, from Debian's packages
 test-deps:
-	apt-get update -qq && apt-get install -y -qq bsdutils chromium curl fish git libnss3-tools netcat-openbsd nftables openssh-client openssh-server openssl iproute2 python3-protobuf python3-twisted python3-zmq redis-server systemd wget zsh
+	apt-get update -qq && apt-get install -y -qq bsdutils chromium curl fish git libnss3-tools netcat-openbsd nftables nginx openssh-client openssh-server openssl iproute2 python3-protobuf python3-twisted python3-zmq redis-server systemd wget zsh
 
 ## the tests on the other Node majors that we support; of the slow ones those that Node decides
 test-majors: dist/.built

@@ -7,8 +7,8 @@ const PATIENCE_MS = 60_000;
 
 /**
  * What a page looks like in Debian's Chromium once it is loaded, and what the browser complains of. It
- * trusts what the database in `home` trusts, and leaves its profile there. `only` are rules for names
- * that come before the one that no other name is known.
+ * trusts whom the database in `home` trusts, and leaves its profile there. It knows no name but those
+ * that the rules `only` give an address.
  */
 export async function loaded(
   url: string,

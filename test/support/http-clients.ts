@@ -14,7 +14,7 @@ export type Asking = {
   body?: Buffer;
   /** In chunks instead of by length. */
   chunked?: boolean;
-  /** Where an answer says that it is elsewhere. */
+  /** To where an answer says that it is; false: its answer itself is wanted. */
   follows?: boolean;
 };
 
@@ -40,8 +40,6 @@ export type HttpClient = {
 };
 
 const SECONDS = "20";
-/** What is answered by where it is now. */
-export const MOVED = "live/moved";
 
 function broken(why: unknown): Heard {
   return { status: 0, headers: [], body: Buffer.alloc(0), why: String(why) };
@@ -92,7 +90,7 @@ async function fetched(base: string, asking: Asking): Promise<Heard> {
 }
 
 const nodeFetch: HttpClient = {
-  name: "Node's fetch",
+  name: "fetch",
   can: () => true,
   async ask(base, askings) {
     const heard: Heard[] = [];
@@ -126,7 +124,7 @@ async function withFiles<T>(
 }
 
 /** One process for all, which keeps its connection. */
-const curl: HttpClient = {
+export const curl: HttpClient = {
   name: "curl",
   can: () => true,
   ask: (base, askings) =>
@@ -158,18 +156,19 @@ const curl: HttpClient = {
   listen: (url) => listenBy("curl", "-sN", url),
 };
 
+/** Shows no body of a redirection, and is at a loss with a part that it did not ask for by its own option. */
 const wget: HttpClient = {
   name: "wget",
-  // It has no chunks, shows no answer that leads elsewhere, and after 304 waits for the end of the connection.
-  can: ({ chunked, headers, path }) =>
-    !chunked && !["Range", "If-Modified-Since"].some((name) => headers?.[name]) && path !== MOVED,
+  can: ({ chunked, headers, follows }) => !chunked && !headers?.["Range"] && follows !== false,
   ask: (base, askings) =>
     withFiles(askings, async (folder) => {
       const heard: Heard[] = [];
       for (const [i, asking] of askings.entries()) {
         const { path, method = "GET", headers = {}, body, follows } = asking;
         const argv = [
-          ...["-nv", "-S", "-O", "-", "--content-on-error", "--tries=1", `--timeout=${SECONDS}`],
+          ...["-nv", "-S", "-O", "-", "--tries=1", `--timeout=${SECONDS}`],
+          // It waits for the body of a 304 if it shall show what comes with errors.
+          ...(headers["If-Modified-Since"] ? [] : ["--content-on-error"]),
           ...[`--method=${method}`, "--compression=auto"],
           ...(follows ? [] : ["--max-redirect=0"]),
           ...Object.entries(headers).map(([name, value]) => `--header=${name}: ${value}`),
@@ -228,7 +227,7 @@ export function understood(json: string): Heard[] {
 }
 
 const python: HttpClient = {
-  name: "Python's http.client",
+  name: "python",
   can: ({ follows }) => !follows,
   async ask(base, askings) {
     const { stdout, stderr } = await run(PYTHON, ["-c", PYTHON_ASKS, base], spelt(askings));

@@ -9,7 +9,7 @@ import { endpointOf, openTunnel, protocolsUpTo, READING, type TunnelSettings } f
 import { type Tunnel, TunnelAgent, type TunnelDeps } from "./tunnel.ts";
 
 /** Short enough that a site that comes back is a neighbour again within two seconds. */
-const LONGEST_PAUSE_MS = 1_500;
+const LONGEST_PAUSE_MS = 1_000;
 /** The library's words for a server that chose none of the sub-protocols, as an original does. */
 const NO_PROTOCOL = "Server sent no subprotocol";
 

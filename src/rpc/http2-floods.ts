@@ -1,4 +1,5 @@
 import { constants, type ServerHttp2Session } from "node:http2";
+import { atTooMany } from "../net/floods.ts";
 
 /** Pings and settings that a client may send in one second: far more than those of gRPC ever do. */
 const NUDGES = { max: 2_000, window_ms: 1_000 };
@@ -12,23 +13,11 @@ const RESETS = { max: 1_000, window_ms: 30_000 };
  */
 export function refuseFloods(session: ServerHttp2Session): void {
   const calm = (): void => session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
-  const nudged = counter(NUDGES, calm);
-  const reset = counter(RESETS, calm);
+  const nudged = atTooMany(NUDGES, calm);
+  const reset = atTooMany(RESETS, calm);
   session.on("ping", nudged);
   session.on("remoteSettings", nudged);
   session.on("stream", (stream) => {
     stream.once("close", () => stream.rstCode !== constants.NGHTTP2_NO_ERROR && reset());
   });
-}
-
-/** Counts, and calls `exceeded` when there were too many within one window. */
-function counter({ max, window_ms }: typeof NUDGES, exceeded: () => void): () => void {
-  let count = 0;
-  let since = performance.now();
-  return () => {
-    const now = performance.now();
-    if (now - since > window_ms) [count, since] = [0, now];
-    count += 1;
-    if (count === max) exceeded();
-  };
 }

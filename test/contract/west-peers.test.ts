@@ -99,6 +99,27 @@ describe("a tunnel of version 1", () => {
     expect(peer.heard[1]?.head).toMatch(/^HTTP\/1\.1 504 /);
   });
 
+  it("leaves a server that goes on and on when nobody waits for its answer any more", async () => {
+    const { dial } = await siteG(({ west }) => {
+      west.limits = { timeout: 0.5 };
+    });
+    let isLeft = false;
+    const origin = use(
+      await Origin.open((_, response) => {
+        const timer = setInterval(() => response.write("."), 50);
+        response.once("close", () => {
+          isLeft = true;
+          clearInterval(timer);
+        });
+      }),
+    );
+    const peer = await dial();
+    peer.ask(L, `GET / HTTP/1.1\r\nhost: 127.0.0.1:${origin.port}\r\n\r\n`);
+    await until(() => peer.heard.length === 1, "it is answered");
+    expect(peer.heard[0]?.head).toMatch(/^HTTP\/1\.1 504 /);
+    await until(() => isLeft, "the server is left");
+  });
+
   it("gives nobody the answer to what another tunnel was asked", async () => {
     const { dial, asked } = await siteG();
     const rogue = await dial("ws://rogue.example");

@@ -1,49 +1,20 @@
-import { Duplex, duplexPair } from "node:stream";
+import { Duplex } from "node:stream";
 
 /**
- * Any stream both ways as a connection that node:http takes for one. A stream of HTTP/2 that is given
- * to it as it is makes it send garbage on Node 20 and 22.
- *
- * An end is passed on and leaves the other direction open. Whoever destroys it breaks the stream below,
- * and a stream below that breaks, or closes before both sides have ended, destroys it with an error.
+ * A stream both ways that node:http takes for a connection. An end leaves the other direction open;
+ * whoever destroys it before both have ended breaks it for the other side too.
  */
-export class Connection extends Duplex {
+export abstract class Connection extends Duplex {
   readonly connecting = false;
-  readonly #below: Duplex;
-  readonly #cut: () => void;
 
-  /** `cut` breaks the stream below in its own way. */
-  constructor(below: Duplex, cut: () => void) {
-    super({ allowHalfOpen: true });
-    this.#below = below;
-    this.#cut = cut;
-    below.on("data", (chunk: Buffer) => {
-      if (!this.push(chunk)) below.pause();
-    });
-    below.on("end", () => this.push(null));
-    below.on("error", (reason) => this.destroy(reason));
-    below.on("close", () => {
-      const whole = this.readableEnded && this.writableFinished;
-      this.destroy(whole ? undefined : new Error("the other side broke off"));
-    });
+  /** True once both sides have ended, and what they said has been read and sent. */
+  protected get isWhole(): boolean {
+    return this.readableEnded && this.writableFinished;
   }
 
-  override _read(): void {
-    this.#below.resume();
-  }
-
-  override _write(chunk: Buffer, _: BufferEncoding, done: (reason?: Error | null) => void): void {
-    if (this.#below.write(chunk)) done();
-    else this.#below.once("drain", () => done());
-  }
-
-  override _final(done: () => void): void {
-    this.#below.end(done);
-  }
-
-  override _destroy(reason: Error | null, done: (reason?: Error | null) => void): void {
-    if (!this.#below.destroyed) this.#cut();
-    done(reason);
+  /** The other side has destroyed it. */
+  breakOff(): void {
+    this.destroy(this.isWhole ? undefined : new Error("the other side broke off"));
   }
 
   /* What node:http asks of every connection and only TCP has. */
@@ -71,10 +42,35 @@ export class Connection extends Duplex {
 
 /** A connection within this process: both ends of it. */
 export function connectionPair(): [Connection, Connection] {
-  const [one, other] = duplexPair();
-  const cut = (): void => {
-    one.destroy();
-    other.destroy();
-  };
-  return [new Connection(one, cut), new Connection(other, cut)];
+  const [one, other] = [new End(), new End()];
+  one.other = other;
+  other.other = one;
+  return [one, other];
+}
+
+class End extends Connection {
+  other: End | undefined;
+  /** The other's write, which waits until this is read. */
+  #held: (() => void) | undefined;
+
+  override _read(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    held?.();
+  }
+
+  override _write(chunk: Buffer, _: BufferEncoding, done: () => void): void {
+    if (!this.other || this.other.push(chunk)) done();
+    else this.other.#held = done;
+  }
+
+  override _final(done: () => void): void {
+    this.other?.push(null);
+    done();
+  }
+
+  override _destroy(reason: Error | null, done: (reason: Error | null) => void): void {
+    this.other?.breakOff();
+    done(reason);
+  }
 }

@@ -5,6 +5,8 @@ import type { Endpoint } from "../../wire/endpoint.ts";
 const MISSES_MAX = 3;
 /** How long the other side may take to say goodbye too. */
 const CLOSE_MS = 1_000;
+/** Pings at the beginning, one after the other: a single one may have waited for something else. */
+const SAMPLES = 5;
 const GOING_AWAY = 1001;
 
 /** Messages and bytes, received and sent (seed-systems 1.8). */
@@ -27,6 +29,9 @@ export class Link {
   readonly #socket: WebSocket;
   #answersPings: boolean;
   #missed = 0;
+  #pinged_ms = 0;
+  #rtt_ms = Number.POSITIVE_INFINITY;
+  #samples = 0;
   #why: string | undefined;
 
   constructor(socket: WebSocket, { ping_interval_ms, answersPings, remote }: LinkOptions) {
@@ -40,12 +45,16 @@ export class Link {
     socket.on("pong", () => {
       this.#answersPings = true;
       this.#missed = 0;
+      this.#rtt_ms = Math.min(this.#rtt_ms, performance.now() - this.#pinged_ms);
+      this.#samples += 1;
+      if (this.#samples < SAMPLES) this.#ping();
     });
     socket.on("message", (data) => {
       this.#missed = 0;
       this.counts.rxc += 1;
       this.counts.rxs += (data as Buffer).length;
     });
+    if (answersPings) this.#ping();
     this.closed = new Promise((resolve) => {
       socket.once("close", (code) => {
         clearInterval(timer);
@@ -61,6 +70,11 @@ export class Link {
 
   get open(): boolean {
     return this.#socket.readyState === this.#socket.OPEN;
+  }
+
+  /** The shortest time in which a ping was answered; 0 as long as that says little. */
+  get rtt_ms(): number {
+    return this.#samples < SAMPLES ? 0 : this.#rtt_ms;
   }
 
   /** Bytes that wait to be sent. */
@@ -102,6 +116,7 @@ export class Link {
       return;
     }
     if (this.#answersPings) this.#missed += 1;
+    this.#pinged_ms = performance.now();
     this.#socket.ping();
   }
 }

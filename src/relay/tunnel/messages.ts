@@ -35,7 +35,7 @@ export function openMessages(link: Link, options: TunnelOptions, deps: TunnelDep
       const answer =
         serving > options.streams_max
           ? plainly(503, "This tunnel has too many requests under way.")
-          : await fetched(message, options.message_max, deps);
+          : await fetched(message, options, deps);
       const { origin, id } = message;
       send(link, { origin, id, ...answer });
     } finally {
@@ -168,16 +168,24 @@ async function answerWith(
   response.end(isBodyless(method, status) ? undefined : body);
 }
 
-/** Asks the one who serves us for what a message asks, and makes a message of the answer. */
+/**
+ * Asks the one who serves us for what a message asks, and makes a message of the answer, which has to be
+ * whole by when the asker stops waiting for its beginning.
+ */
 async function fetched(
   { start, fields, body }: WestMessage,
-  message_max: number,
+  { message_max, timeout_ms }: TunnelOptions,
   { accept }: TunnelDeps,
 ): Promise<Answer> {
   if (start.kind !== "request") return plainly(400, "This is no request.");
   const { method, path } = start;
   const [ours, theirs] = connectionPair();
   accept(theirs);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    ours.destroy();
+  }, timeout_ms);
   try {
     const headers = endToEnd(fields.flat()).filter(isCarried);
     const length = fields.some(([name]) => LEFT_OUT.has(name)) || body.length > 0;
@@ -203,8 +211,10 @@ async function fetched(
     if (!bodyless) carried.push(["content-length", String(whole.length)]);
     return { start: { kind: "answer", status, reason }, fields: carried, body: whole };
   } catch {
+    if (isLate) return plainly(504, "The answer was not whole in time.");
     return plainly(502, "The other side broke off.");
   } finally {
+    clearTimeout(timer);
     ours.destroy();
   }
 }

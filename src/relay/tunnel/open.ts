@@ -23,11 +23,9 @@ export function endpointOf(url: string): Endpoint {
   return { host, port: Number(port || (protocol === "wss:" ? 443 : 80)) };
 }
 
-export type TunnelSettings = {
+export type TunnelSettings = Pick<TunnelOptions, "streams_max" | "message_max" | "timeout_ms"> & {
   ping_interval_ms: number;
   version_max: number;
-  streams_max: number;
-  message_max: number;
 };
 
 /** Speaks the version that the handshake came to. The WebSocket, which may have been paused, is the tunnel's from here on. */

@@ -22,6 +22,8 @@ export type TunnelOptions = {
   dialled: boolean;
   streams_max: number;
   message_max: number;
+  /** Until an answer begins. */
+  timeout_ms: number;
 };
 
 /** `accept` serves a connection that the other side has opened. The tunnel closes what serves. */

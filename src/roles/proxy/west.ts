@@ -1,3 +1,4 @@
+import { letGarbageWait } from "../../core/heap.ts";
 import { openSite } from "../../relay/west/open.ts";
 import type { Site } from "../../relay/west/site.ts";
 import type { Playing, Stage } from "./roles.ts";
@@ -7,6 +8,7 @@ export async function openWest(
   site: Site,
   { log, metrics, scope, check, share }: Stage,
 ): Promise<Playing> {
+  letGarbageWait();
   const open = scope.use(await openSite(site, { log, metrics, share }));
   check("tunnels", () => {
     const { missing } = open;

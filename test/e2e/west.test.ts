@@ -84,9 +84,13 @@ print(",".join(out))`;
     );
   });
 
-  it.each([{ killed: ["l"] }, { killed: ["g"] }, { killed: ["l2"] }, { killed: ["l2", "g", "l"] }])(
-    "answer or refuse while $killed are killed, and work again afterwards",
-    async ({ killed }) => {
+  it.each(
+    ["l", "g", "l2", "l g", "g l", "g l2", "l2 g"].map(
+      (order) => [order, order.split(" ")] as const,
+    ),
+  )(
+    "answer or refuse while %s are killed, and work again when they are started in this order",
+    async (_, killed) => {
       const statuses = new Set<number>();
       let stop = false;
       let slowest = 0;
@@ -100,7 +104,7 @@ print(",".join(out))`;
       });
       const programs = killed.map((site) => sites.program(site));
       await Promise.all(programs.map((program) => program.stop("SIGKILL")));
-      await Promise.all([...killed].reverse().map((site) => sites.start(site, signal)));
+      for (const site of killed) await sites.start(site, signal);
       await until(async () => {
         const { status } = await ask(sites.port(9951), "/bx").catch(() => ({ status: 0 }));
         return status === 200;

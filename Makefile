@@ -4,7 +4,9 @@
 
 SOURCES := $(shell find src proto -type f) package.json tsconfig.json
 SETTINGS ?= settings/dev
-ON_EVERY_MAJOR := test/contract test/threats/http2 test/threats/doors test/interop/endpoints test/e2e/ping
+# what Node's own sockets, parsers and TLS decide, and one ping through everything
+ON_EVERY_MAJOR := $(addprefix test/contract/,splice kernel doors sni grpc http jsonrpc status west. west-streams) \
+  test/threats/http2 test/threats/doors test/e2e/ping
 
 all: dist/.built
 

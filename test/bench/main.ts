@@ -30,19 +30,20 @@ const anyway = process.env["ANYWAY"] !== undefined && process.env["ANYWAY"] !== 
 
 const plan = quick
   ? {
-      rounds: 3,
+      rounds: 2,
       seconds: 0.25,
       sizes: [8],
-      trips: [1, 64],
+      trips: [1],
       setups: 150,
       idle: 300,
       strangers: 2_000,
-      ...{ firsts: 0, warm_up_s: 2 },
-      weighings: 1,
+      ...{ firsts: 0, warm_up_s: 1 },
+      ...{ weighings: 1, rest_ms: 0 },
     }
   : {
       ...{ rounds: 5, seconds: 0.8, sizes: [1, 8, 64], trips: [1, 64] },
-      ...{ setups: 3_000, idle: 8_500, strangers: 19_000, firsts: 9, warm_up_s: 15, weighings: 2 },
+      ...{ setups: 3_000, idle: 8_500, strangers: 19_000, firsts: 9, warm_up_s: 15 },
+      ...{ weighings: 2, rest_ms: 5_000 },
     };
 const { seconds } = plan;
 
@@ -100,9 +101,10 @@ async function run(scope: Scope): Promise<Results> {
     keep(measure, await step(measure.title, () => twice(() => alternate(measure, turns, stage))));
   }
   await started[Symbol.asyncDispose]();
-  const weighing = { ...some, rounds: plan.weighings, most: plan.idle };
+  const { weighings, idle: most, rest_ms } = plan;
+  const weighing = { ...some, rounds: weighings, most, rest_ms };
   keep(MEMORY, await step(MEMORY.title, () => weigh(weighing, stage)));
-  const beside = { rounds: plan.weighings, count: plan.strangers, seconds };
+  const beside = { rounds: weighings, count: plan.strangers, seconds };
   keep(CROWD, await step(CROWD.title, () => besideCrowd(beside, stage)));
   keep(SYSTEM, await step(SYSTEM.title, () => measureSystem(plan, scope)));
   if (plan.firsts > 0) {

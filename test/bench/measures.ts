@@ -151,24 +151,29 @@ export function setups(most: number): Measure {
   };
 }
 
+/** How many circuits, and how long they rest before a relay is weighed. */
+type Weighing = { readonly most: number; readonly rest_ms: number };
+
 const WARM = 1_000;
 /** Many, because what a garbage collection gives back or has not yet is shared by all of them. */
 const SILENT = 15_000;
 
 /**
- * Bytes of memory for each circuit that is open and idle, and for each connection that has said
- * nothing yet, of a relay that was started for it. The first few hundred only warm it up.
+ * Bytes of memory for each circuit that is open and has been idle for a while, and for each connection
+ * that has said nothing yet, of a relay that was started for it. The first few hundred only warm it up.
  */
 export async function memory(
   contestant: Contestant,
   place: Place,
-  { caller, callee, most }: Sides & { most: number },
+  { caller, callee, most, rest_ms }: Sides & Weighing,
 ): Promise<Sample> {
   await using relay = await contestant.start(place);
   const sides = { caller, callee };
   await open(relay, sides, WARM);
+  await sleep(rest_ms);
   const [empty, circuits] = [memoryOf(relay.pids), Math.min(most, contestant.most.idle)];
   await open(relay, sides, circuits);
+  await sleep(rest_ms);
   const idle = (memoryOf(relay.pids) - empty) / circuits;
   await both([caller.do("close", {}), callee.do("close", {})]);
   return { idle };
@@ -178,14 +183,16 @@ export async function memory(
 export async function silence(
   contestant: Contestant,
   place: Place,
-  { caller }: Sides,
+  { caller, rest_ms }: Sides & Omit<Weighing, "most">,
 ): Promise<Sample> {
   await using relay = await contestant.start(place);
   const { caller: way } = await relay.prepare(1);
   if (!("port" in way)) throw new Error("nobody dials this relay");
   await caller.do("hold", { port: way.port, count: WARM, dribbles: false });
+  await sleep(rest_ms);
   const before = memoryOf(relay.pids);
   await caller.do("hold", { port: way.port, count: SILENT, dribbles: false });
+  await sleep(rest_ms);
   const pending = (memoryOf(relay.pids) - before) / SILENT;
   await caller.do("close", {});
   return { pending };

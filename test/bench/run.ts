@@ -123,17 +123,18 @@ export async function weigh(
     contestants,
     rounds,
     most,
-  }: { contestants: readonly Contestant[]; rounds: number; most: number },
+    rest_ms,
+  }: { contestants: readonly Contestant[]; rounds: number; most: number; rest_ms: number },
   stage: Stage,
 ): Promise<Outcome> {
   const samples = new Map<string, Sample[]>();
   for (const contestant of contestants.filter((each) => each !== direct)) {
     const each: Sample[] = [];
     for (let round = 0; round < rounds; round += 1) {
-      const idle = await memory(contestant, await placeIn(stage), { ...stage, most });
+      const idle = await memory(contestant, await placeIn(stage), { ...stage, most, rest_ms });
       const pending = contestant.program
         ? {}
-        : await silence(contestant, await placeIn(stage), stage);
+        : await silence(contestant, await placeIn(stage), { ...stage, rest_ms });
       each.push({ ...idle, ...pending });
     }
     samples.set(contestant.name, each);

@@ -1,6 +1,7 @@
 import { defineConfig } from "vitest/config";
 
-const UNIT = "test/unit/**/*.test.ts";
+const ALL = "test/**/*.test.ts";
+const LARGE = "test/large/**/*.test.ts";
 
 export default defineConfig({
   test: {
@@ -11,9 +12,10 @@ export default defineConfig({
     maxWorkers: 3,
     reporters: ["default", "./test/support/closing-line.ts"],
     projects: [
-      // Loading the house and its libraries took half of the units' time, so files share a process.
-      { extends: true, test: { name: "unit", include: [UNIT], isolate: false } },
-      { extends: true, test: { name: "whole", include: ["test/**/*.test.ts"], exclude: [UNIT] } },
+      // Files share a process, since loading the house and its libraries took a good part of the time; not
+      // where what a process holds is weighed.
+      { extends: true, test: { name: "all", include: [ALL], exclude: [LARGE], isolate: false } },
+      { extends: true, test: { name: "large", include: [LARGE] } },
     ],
   },
 });

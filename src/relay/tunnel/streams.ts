@@ -29,6 +29,7 @@ const TUNNEL_WINDOW = 4 * STREAM_WINDOW;
 const TUNNEL_WINDOW_MAX = 4 * STREAM_WINDOW_MAX;
 /** What the windows of one tunnel's streams may be widened by altogether. */
 const WIDENED_MAX = 32 * MIB;
+const NUMBER_MAX = 2 ** 32 - 1;
 /** Bytes of one frame. */
 const DATA_MAX = 32 * KIB;
 /** Bytes that may wait in a WebSocket before its writers do. */
@@ -96,9 +97,10 @@ class Streams {
 
   /** The number of a stream of ours, which it gets with its first frame: the other side expects them in order. */
   enter(stream: Stream): number {
-    this.#ours += 2;
-    this.#all.set(this.#ours, stream);
-    if (!this.#link.open) queueMicrotask(() => stream.breakOff());
+    if (this.#ours + 2 > NUMBER_MAX) this.#link.cut("all its streams' numbers are used");
+    else this.#ours += 2;
+    if (this.#link.open) this.#all.set(this.#ours, stream);
+    else queueMicrotask(() => stream.breakOff());
     return this.#ours;
   }
 

@@ -76,8 +76,8 @@ export async function startAll(
 
 /**
  * Puts the runners through a measure in turns, every round beginning with another one. The round
- * before the first only warms them up. A peer that fails is told and left out; when ours fails, so does
- * the run.
+ * before the first only warms them up. A peer that fails misses the round, and after its second time is
+ * left out, both of which are told; when ours fails, so does the run.
  */
 export async function alternate(
   measure: Measure,
@@ -88,6 +88,7 @@ export async function alternate(
   const pids = [stage.caller.pid, stage.callee.pid, ...runners.flatMap(({ relay }) => relay.pids)];
   const own = (): number => cpuOf([process.pid, ...pids]);
   const surroundings: Surroundings[] = [];
+  const failed = new Set<string>();
   for (let round = -1; round < rounds; round += 1) {
     for (const turn of runners.keys()) {
       const runner = runners[(turn + round + 1) % runners.length];
@@ -100,10 +101,12 @@ export async function alternate(
         if (round < 0) continue;
         mine.push(sample);
       } catch (reason) {
-        const what = `${contestant.name} is left out: ${explain(reason)}`;
+        const isLeftOut = failed.has(contestant.name);
+        const what = `${contestant.name} ${isLeftOut ? "is left out" : "failed once"}: ${explain(reason)}`;
         if (!contestant.program) throw new Error(what, { cause: reason });
         say(what);
-        samples.delete(contestant.name);
+        if (isLeftOut) samples.delete(contestant.name);
+        failed.add(contestant.name);
         await Promise.all([stage.caller.do("close", {}), stage.callee.do("close", {})]);
       }
       surroundings.push(look(own() - before));

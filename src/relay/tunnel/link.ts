@@ -47,7 +47,7 @@ export class Link {
       this.#missed = 0;
       this.#rtt_ms = Math.min(this.#rtt_ms, performance.now() - this.#pinged_ms);
       this.#samples += 1;
-      if (this.#samples < SAMPLES) this.#ping();
+      if (answersPings && this.#samples < SAMPLES) this.#ping();
     });
     socket.on("message", (data) => {
       this.#missed = 0;

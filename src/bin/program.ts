@@ -3,7 +3,6 @@ import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import type { z } from "zod";
 import { explain, Fault } from "../core/fault.ts";
 import { type Findings, findingsOf, printFindings } from "../core/findings.ts";
-import { collectWhenQuiet } from "../core/heap.ts";
 import { LEVELS, type Log, openLog } from "../core/log.ts";
 import { type Metrics, openMetrics } from "../core/metrics.ts";
 import { type Lifetime, run } from "../core/run.ts";
@@ -99,7 +98,6 @@ export async function serve<S extends z.ZodType>(
   role: (settings: z.output<S>, deps: RoleDeps, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   await run(async (signal, { mayDrain, onHangup }) => {
-    collectWhenQuiet(signal);
     const open = await openSettings(schema, variable);
     const log = logOf(command);
     for (const warning of open.warnings) log.warn(warning);
@@ -118,7 +116,6 @@ export async function serveAsTold(
   logged: { level?: LogFlags["level"]; file?: string } = {},
 ): Promise<void> {
   await run(async (signal, { mayDrain }) => {
-    collectWhenQuiet(signal);
     await role({ log: logOf(command, logged), metrics: openMetrics(), mayDrain }, signal);
   });
 }

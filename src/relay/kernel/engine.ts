@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { Worker } from "node:worker_threads";
 import { Backoff, Deadline, orAbort } from "../../core/deadline.ts";
 import { Fault } from "../../core/fault.ts";
+import { collectWhenQuiet } from "../../core/heap.ts";
 import type { Log } from "../../core/log.ts";
 import { bindServer, type Listener } from "../../net/listen.ts";
 import { type DoorLimits, type DoorSettings, refusalOf } from "../doors/admission.ts";
@@ -101,6 +102,7 @@ class KernelEngine implements Engine {
     });
     this.started = Promise.race([ready, over]);
     this.#watcher = setInterval(() => this.#renewLimits(), LIMITS_AGAIN_MS).unref();
+    collectWhenQuiet(this.#stop.signal); // no byte passes this thread, so none is slower for it
   }
 
   async openDoor(

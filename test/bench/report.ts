@@ -23,6 +23,9 @@ export function report(results: Results, ours: string): string {
   ].join("\n\n");
 }
 
+/** Where the README finds the charts. */
+const CHARTS = "test/bench/results/";
+
 /** The same in short, for the README: each figure beside the best of the others, whoever that is. */
 export function digest(results: Results, ours: string): string {
   const lines = results.measures.flatMap((measure) => comparisons(measure, ours));
@@ -32,6 +35,9 @@ export function digest(results: Results, ours: string): string {
       .concat(lines)
       .join("\n"),
     ...(results.noisy.length > 0 ? ["What was too noisy is left out."] : []),
+    "<details><summary>A chart of each</summary>",
+    ...results.measures.map(({ key, title }) => `![${title}](${CHARTS}${key}.svg)`),
+    "</details>",
   ].join("\n\n");
 }
 

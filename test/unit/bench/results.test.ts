@@ -21,7 +21,7 @@ describe("what a run reports", () => {
     expect(rows[3]).toBe("| eps-broker stream | 15.0 [14.0–16.0] |  |");
   });
 
-  it("is told in short beside the best of the others", () => {
+  it("is told in short beside the best of the others, with a chart of each measure", () => {
     const others = new Map([
       ...samples,
       ["slow relay", [{ gbps: 5 }]],
@@ -34,6 +34,12 @@ describe("what a run reports", () => {
       "| | ours | best of the others | ours, of theirs |",
       "| --- | ---: | --- | ---: |",
       "| Bulk <8>: throughput, Gbit/s, more is better | 15.0 | 10.0 (fast relay) | 1.50 × |",
+      "",
+      "<details><summary>A chart of each</summary>",
+      "",
+      "![Bulk <8>](test/bench/results/bulk.svg)",
+      "",
+      "</details>",
     ]);
   });
 

@@ -29,7 +29,8 @@ const TUNNEL_WINDOW = 4 * STREAM_WINDOW;
 const TUNNEL_WINDOW_MAX = 4 * STREAM_WINDOW_MAX;
 /** What the windows of one tunnel's streams may be widened by altogether. */
 const WIDENED_MAX = 32 * MIB;
-const NUMBER_MAX = 2 ** 32 - 1;
+/** A tunnel whose streams have greater numbers is dialled again, long before they need more than 32 bits. */
+const NUMBER_MAX = 2 ** 31;
 /** Bytes of one frame. */
 const DATA_MAX = 32 * KIB;
 /** Bytes that may wait in a WebSocket before its writers do. */
@@ -82,7 +83,7 @@ class Streams {
       try {
         this.#hear(decodeFrame(message));
       } catch (reason) {
-        link.cut(explain(reason));
+        link.cut(`the other side speaks west.v2 in another way than we do: ${explain(reason)}`);
       }
     });
     void link.closed.then(() => {
@@ -97,8 +98,8 @@ class Streams {
 
   /** The number of a stream of ours, which it gets with its first frame: the other side expects them in order. */
   enter(stream: Stream): number {
-    if (this.#ours + 2 > NUMBER_MAX) this.#link.cut("all its streams' numbers are used");
-    else this.#ours += 2;
+    this.#ours += 2;
+    if (this.#ours > NUMBER_MAX) this.#link.cut("its streams' numbers are used up");
     if (this.#link.open) this.#all.set(this.#ours, stream);
     else queueMicrotask(() => stream.breakOff());
     return this.#ours;

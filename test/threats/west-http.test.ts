@@ -3,7 +3,7 @@ import { createServer as createHttp, type RequestListener } from "node:http";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { request as undici } from "undici";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { ask, Origin, WestBed } from "../support/west-bed.ts";
 
 /*
@@ -12,8 +12,9 @@ import { ask, Origin, WestBed } from "../support/west-bed.ts";
  * through, and what comes through must mean the same to both.
  */
 
-/** More on two busy cores would make a listener impatient, whose patience here is short. */
-const AT_ONCE = 48;
+const AT_ONCE = 96;
+/** How long a listener waits for the rest of a request: as long as its process may be kept from reading it. */
+const PATIENCE_S = 3;
 
 /** What each of these becomes, so many at the same time. */
 async function inTurns<In, Out>(all: readonly In[], one: (each: In, n: number) => Promise<Out>) {
@@ -211,33 +212,21 @@ async function say(port: number, text: string): Promise<string> {
 }
 
 describe("strict HTTP", () => {
-  const CLIENT_S = 1;
-  const through = witness();
-  const beside = witness();
-  let bed: WestBed;
-  let origin: Origin;
-
-  beforeAll(async () => {
-    bed = await WestBed.open("case-2", ({ west }) => {
-      west.limits = { client_timeout: CLIENT_S, timeout: 10 };
-    });
-    origin = await Origin.open(through.serve, bed.port(9941));
-    await bed.startAll();
-  });
-
-  afterAll(async () => {
-    await bed[Symbol.asyncDispose]();
-    await origin[Symbol.asyncDispose]();
-  });
-
   it(`lets nothing through that node:http refuses or reads otherwise, in ${REQUESTS.length} requests`, async () => {
     expect(REQUESTS.length).toBeGreaterThan(300);
+    await using bed = await WestBed.open("case-2", ({ west }) => {
+      west.limits = { client_timeout: PATIENCE_S, timeout: 10 };
+    });
+    const through = witness();
+    const beside = witness();
+    await using _origin = await Origin.open(through.serve, bed.port(9941));
+    await bed.startAll();
     const plain = createHttp(
       {
-        requestTimeout: 1_000 * CLIENT_S,
-        headersTimeout: 1_000 * CLIENT_S,
+        requestTimeout: 1_000 * PATIENCE_S,
+        headersTimeout: 1_000 * PATIENCE_S,
         connectionsCheckingInterval: 100,
-        keepAliveTimeout: 1_000 * CLIENT_S,
+        keepAliveTimeout: 1_000 * PATIENCE_S,
       },
       beside.serve,
     ).listen(0, "127.0.0.1");
@@ -316,9 +305,10 @@ describe("strict HTTP", () => {
         socket.end(ANSWERS[Number(n)] ?? "", "latin1");
       });
     });
-    origin.server.close();
-    origin.server.closeAllConnections();
-    await once(origin.server, "close");
+    await using bed = await WestBed.open("case-2", ({ west }) => {
+      west.limits = { timeout: 10 };
+    });
+    await bed.startAll();
     raw.listen(bed.port(9941), "127.0.0.1");
     await once(raw, "listening");
     const one = async (n: number) => {

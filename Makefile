@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 .PHONY: all install certs sd-setup demo demo-passthrough demo-west demo-pool demo-streamq demo-zeromq test check format test-deps test-majors bench bench-deps bench-guard clean clean-data
 
-SOURCES := $(shell find src proto -type f) package.json tsconfig.json
+SOURCES := $(shell find src proto -type f) package.json tsconfig.json .build.ts
 SETTINGS ?= settings/dev
 # what Node's own sockets, parsers and TLS decide, and one ping through everything
 ON_EVERY_MAJOR := $(addprefix test/contract/,splice kernel doors sni grpc http jsonrpc status west. west-streams) \
@@ -20,7 +20,7 @@ node_modules/.installed: package.json package-lock.json
 dist/.built: node_modules/.installed $(SOURCES)
 	@echo "compiling"
 	@rm -rf dist
-	@node_modules/.bin/tsc -p src
+	@npm run --silent build
 	@chmod +x dist/bin/eps.js dist/bin/proxy.js dist/bin/sd.js dist/bin/cameo-*-proxy.js
 	@touch $@
 

@@ -1,14 +1,14 @@
 import { styleText } from "node:util";
 import { Argument, Command, InvalidArgumentError, Option } from "commander";
-import type { z } from "zod";
+import type * as z from "zod";
 import { explain, Fault } from "../core/fault.ts";
 import { type Findings, findingsOf, printFindings } from "../core/findings.ts";
 import { LEVELS, type Log, openLog } from "../core/log.ts";
 import { type Metrics, openMetrics } from "../core/metrics.ts";
+import { VERSION } from "../core/package.ts";
 import { type Lifetime, run } from "../core/run.ts";
 import { type OpenSettings, openSettings } from "../core/settings/live.ts";
 import { loadSettings } from "../core/settings/load.ts";
-import { VERSION } from "../core/version.ts";
 import { completionScript, SHELLS, type Shell } from "./completion.ts";
 
 const USAGE_ERROR = 2;

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /** One way by which this endpoint is connected to another, as `_peers` tells it. */
 export const ConnectedPeer = z.object({

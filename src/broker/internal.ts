@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../core/fault.ts";
 import type { Directory } from "../directory/directory.ts";
 import { clientEntry, type Entry } from "../directory/entry.ts";

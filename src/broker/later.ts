@@ -1,5 +1,5 @@
 import { nanoid } from "nanoid";
-import { z } from "zod";
+import * as z from "zod";
 import { Deadline, orAbort } from "../core/deadline.ts";
 import { Fault } from "../core/fault.ts";
 import { type Address, formatAddress } from "../wire/address.ts";

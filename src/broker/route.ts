@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Entry } from "../directory/entry.ts";
 
 /** How an operator's gRPC server is reached, as its directory entry says (eps-protocol 3.7). */

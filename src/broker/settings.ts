@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { live } from "../core/settings/live.ts";
 import { defaultTo, endpoint, optional, rule, text, wholeNumber } from "../core/settings/shapes.ts";
 import { TcpRateLimits, TlsSettings } from "../net/settings.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../core/fault.ts";
 import { DEPTH_MAX, isObject, type JsonObject } from "../wire/json.ts";
 import { canonicalTime } from "../wire/timestamp.ts";

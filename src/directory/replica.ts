@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../core/fault.ts";
 import { instant } from "../wire/timestamp.ts";
 import type { Trust } from "./certificates.ts";

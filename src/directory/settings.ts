@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { defaultTo, optional, text, webAddress, wholeNumber } from "../core/settings/shapes.ts";
 import { TlsSettings } from "../net/settings.ts";
 import { JsonrpcClientSettings } from "../rpc/settings.ts";

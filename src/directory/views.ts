@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { explain } from "../core/fault.ts";
 import { normalise } from "./record.ts";
 import type { Replica } from "./replica.ts";

@@ -14,12 +14,18 @@ import { explain, Fault } from "../core/fault.ts";
 import { Handshakes } from "./handshakes.ts";
 import { readPem } from "./pem.ts";
 import { reset } from "./reset.ts";
-import type { TlsSettings } from "./settings.ts";
 
 const HANDSHAKE_MS = 10_000;
 const POLL_MS = 10;
 
-/** The files of a `tls` settings block, read and checked (eps-protocol 2.2). */
+/** Where a `tls` block of settings says that its PEM files are (eps-protocol 2.2). */
+type TlsFiles = {
+  ca_certificate_files: readonly string[];
+  certificate_file?: string | undefined;
+  key_file?: string | undefined;
+};
+
+/** These files, read and checked. */
 export type TlsMaterial = {
   ca: string[];
   cert?: string;
@@ -27,20 +33,20 @@ export type TlsMaterial = {
   minVersion?: "TLSv1.2";
 };
 
-export async function readTls(settings: TlsSettings): Promise<TlsMaterial> {
+export async function readTls(files: TlsFiles): Promise<TlsMaterial> {
   const material: TlsMaterial = {
-    ca: await Promise.all(settings.ca_certificate_files.map(readAuthorities)),
+    ca: await Promise.all(files.ca_certificate_files.map(readAuthorities)),
     minVersion: "TLSv1.2",
   };
-  if (settings.certificate_file && settings.key_file) {
-    material.cert = await readPem(settings.certificate_file);
-    material.key = await readPem(settings.key_file);
+  if (files.certificate_file && files.key_file) {
+    material.cert = await readPem(files.certificate_file);
+    material.key = await readPem(files.key_file);
   }
   try {
     createSecureContext(material);
   } catch (cause) {
-    const files = [settings.certificate_file, settings.key_file].filter(Boolean).join(" and ");
-    throw new Fault("settings", `${files} cannot be used for TLS: do the two belong together?`, {
+    const both = [files.certificate_file, files.key_file].filter(Boolean).join(" and ");
+    throw new Fault("settings", `${both} cannot be used for TLS: do the two belong together?`, {
       cause,
     });
   }
@@ -130,7 +136,7 @@ type TlsAcceptor = AsyncDisposable & {
  */
 export function acceptTls(
   material: TlsMaterial,
-  settings: Pick<TlsSettings, "verify_client" | "request_client_cert"> & { alpn: string[] },
+  settings: { verify_client: boolean; request_client_cert: boolean; alpn: string[] },
   {
     secured,
     failed,

@@ -1,5 +1,5 @@
 import { nanoid } from "nanoid";
-import type { z } from "zod";
+import type * as z from "zod";
 import { Fault } from "../core/fault.ts";
 import { type Answer, faultAnswer } from "../wire/answer.ts";
 import { REQUEST_ID_SIZE, requestOf } from "../wire/call-id.ts";

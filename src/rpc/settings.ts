@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { live } from "../core/settings/live.ts";
 import {
   defaultTo,

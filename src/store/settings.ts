@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { defaultsOf, defaultTo, endpoint, text, wholeNumber } from "../core/settings/shapes.ts";
 
 /** Where an append-only log is kept (eps-protocol 2.5). */

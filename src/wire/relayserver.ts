@@ -2,9 +2,9 @@
  * The messages of RelayServer: `length:4 message`, in protobuf as `proto/relayserver.proto` says
  * (seed-systems 2.2). Fields of a later version are passed over.
  */
-import { fileURLToPath } from "node:url";
 import protobuf from "protobufjs";
 import { Fault } from "../core/fault.ts";
+import { packageFile } from "../core/package.ts";
 
 const VERSION = 1;
 const LENGTH_SIZE = 4;
@@ -12,7 +12,7 @@ const LENGTH_SIZE = 4;
 const MESSAGE_MAX = 1_024;
 const INT32_MAX = 2 ** 31 - 1;
 
-const PROTO = fileURLToPath(new URL("../../proto/relayserver.proto", import.meta.url));
+const PROTO = packageFile("proto/relayserver.proto");
 const root = new protobuf.Root().loadSync(PROTO, { keepCase: true });
 const [HELLO, RESPONSE, COMMAND] = ["Hello", "HostProcessHelloResponse", "Command"].map((name) =>
   root.lookupType(`relay.${name}`),

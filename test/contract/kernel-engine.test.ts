@@ -5,9 +5,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Log } from "../../src/core/log.ts";
-import { openKernelEngine } from "../../src/relay/kernel/engine.ts";
+import { openKernelEngine, startWorker } from "../../src/relay/kernel/engine.ts";
 import { openEngine } from "../../src/relay/open-engine.ts";
-import { Entrance, startThread } from "../support/engines.ts";
+import { Entrance } from "../support/engines.ts";
 import type { Held } from "../support/relay-process.ts";
 import { Listening, recite } from "../support/speech.ts";
 import { MIB, NO_LIMIT } from "../support/splice-matrix.ts";
@@ -35,7 +35,7 @@ describe("the kernel engine", () => {
     threads.length = told.length = 0;
   });
 
-  async function open(start: (workerData: unknown) => Worker = startThread) {
+  async function open(start: (workerData: unknown) => Worker = startWorker) {
     const engine = await openKernelEngine({
       log,
       start: (workerData) => {
@@ -110,7 +110,7 @@ describe("the kernel engine", () => {
     let refusals = 0;
     const engine = await open((workerData) => {
       if (threads.length === 1 && refusals++ < 2) throw new Error("no room for a thread");
-      return startThread(workerData);
+      return startWorker(workerData);
     });
     const before = openDescriptors();
     await threads[0]?.terminate();
@@ -139,7 +139,7 @@ describe("the kernel engine", () => {
     const engine = await openKernelEngine({
       log,
       start: (workerData) => {
-        const thread = startThread(workerData);
+        const thread = startWorker(workerData);
         threads.push(thread);
         return thread;
       },
@@ -203,13 +203,15 @@ describe("the kernel engine", () => {
   });
 
   it("gives way to the other engine where it does not work, if it may", async () => {
-    // From its source there is no thread to start, which is as good a reason as any.
-    const engine = await openEngine("auto", { log });
+    const start = () => {
+      throw new Error("no thread can be started");
+    };
+    const engine = await openEngine("auto", { log, start });
     expect(engine.name).toBe("stream");
     expect(told).toEqual([
-      expect.objectContaining({ level: "info", reason: expect.stringContaining("worker.js") }),
+      expect.objectContaining({ level: "info", reason: expect.stringContaining("no thread") }),
     ]);
-    await expect(openEngine("kernel", { log })).rejects.toMatchObject({
+    await expect(openEngine("kernel", { log, start })).rejects.toMatchObject({
       fault: "settings",
       message: expect.stringContaining("choose auto"),
     });

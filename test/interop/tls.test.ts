@@ -54,10 +54,6 @@ describe.each(["ecdsa", "rsa"] as const)("TLS from us to an original with %s key
         ca_certificate_files: [join(folder, "root.crt")],
         certificate_file: join(folder, "hd-1.crt"),
         key_file: join(folder, "hd-1.key"),
-        verify_client: true,
-        request_client_cert: false,
-        server_name: undefined,
-        insecure_skip_verify: false,
       });
       const wanted = { name: "hd-2", skip_verify: false };
       const secure = await connectTls(socket, ours, wanted, new AbortController().signal);

@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { DatastoreSettings } from "../../src/store/settings.ts";
 
@@ -8,15 +7,13 @@ import type { DatastoreSettings } from "../../src/store/settings.ts";
  * `open <pid>` or `refused <why>`, then `stored <batch>` for each batch it was told is on disk, or `failed <batch> <why>`.
  * An entry's text begins with `<batch>/<index>/<size of the batch>`.
  *
- * It runs the built store, because Node 20 cannot run TypeScript. With `limit_kib` the file may not
- * become larger than that, and the process ends after `batches_max` batches.
+ * With `limit_kib` the file may not become larger than that, and the process ends after `batches_max` batches.
  */
 export function appendForever(
   store: DatastoreSettings,
   { limit_kib, batches_max = 1e9 }: { limit_kib?: number; batches_max?: number } = {},
 ): { child: ChildProcess; lines: AsyncIterable<string> } {
-  const built = new URL("../../dist/store/open.js", import.meta.url);
-  if (!existsSync(built)) throw new Error("dist/ is missing: run `make all` first");
+  const opens = new URL("../../src/store/open.ts", import.meta.url);
   const limits = limit_kib === undefined ? "" : `trap '' XFSZ; ulimit -f ${limit_kib};`;
   const child = spawn(
     "bash",
@@ -24,10 +21,11 @@ export function appendForever(
     [
       ...["-c", `${limits} exec "$0" "$@"`, process.execPath],
       ...[
+        "--import=tsx",
         "--input-type=module",
         "--eval",
         PROGRAM,
-        built.href,
+        opens.href,
         JSON.stringify(store),
         String(batches_max),
       ],
@@ -39,8 +37,8 @@ export function appendForever(
 
 const PROGRAM = `
   import { writeSync } from "node:fs";
-  const [built, settings, batches_max] = process.argv.slice(1);
-  const { openStore } = await import(built);
+  const [opens, settings, batches_max] = process.argv.slice(1);
+  const { openStore } = await import(opens);
   const log = { error() {}, warn() {}, child: () => log };
   const opening = openStore(JSON.parse(settings), { log });
   const store = await opening.catch((reason) => {

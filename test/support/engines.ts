@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
-import { Worker } from "node:worker_threads";
 import { destination, pino } from "pino";
 import { silent } from "../../src/core/log.ts";
 import { openMetrics } from "../../src/core/metrics.ts";
@@ -9,17 +8,11 @@ import type { CircuitSettings } from "../../src/relay/circuits.ts";
 import type { DoorSettings } from "../../src/relay/doors/admission.ts";
 import type { Engine } from "../../src/relay/engine.ts";
 import { RelayEvents } from "../../src/relay/events.ts";
-import { openKernelEngine, THREAD_LIMITS } from "../../src/relay/kernel/engine.ts";
+import { openKernelEngine } from "../../src/relay/kernel/engine.ts";
 import type { Leg } from "../../src/relay/leg.ts";
 import { TOKEN_SIZE } from "../../src/relay/rendezvous/pair.ts";
 import { openStreamEngine } from "../../src/relay/stream/engine.ts";
 import { dialFreely } from "./wires.ts";
-
-/** A thread cannot run TypeScript, so it is the built one; `make test` builds it first. */
-export function startThread(workerData: unknown): Worker {
-  const built = new URL("../../dist/relay/kernel/worker.js", import.meta.url);
-  return new Worker(built, { workerData, resourceLimits: THREAD_LIMITS });
-}
 
 /** Silent unless a thread dies, which no test expects that does not say so. */
 const loud = pino({ level: "error" }, destination({ dest: 2, sync: true }));
@@ -29,7 +22,7 @@ export const engines: Array<{ name: Engine["name"]; open: () => Promise<Engine> 
   { name: "stream", open: async () => openStreamEngine() },
 ];
 if (process.platform === "linux") {
-  const open = () => openKernelEngine({ log: loud, start: startThread });
+  const open = () => openKernelEngine({ log: loud });
   engines.push({ name: "kernel", open });
 }
 

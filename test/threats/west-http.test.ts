@@ -325,6 +325,8 @@ describe("strict HTTP", () => {
       const told = JSON.stringify(ANSWERS[n]?.slice(0, 200));
       if (!ours || ours.status >= 500) continue;
       passed += 1;
+      // Whether undici takes what follows a 304 for its body depends on when it comes. It has none.
+      if (ours.status === 304 && direct) direct.text = "";
       expect.soft(ours, told).toEqual(direct);
       expect.soft(ours.text, told).not.toContain("smuggled");
     }

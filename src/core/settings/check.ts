@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { didYouMean, type Notes, nearest } from "./notes.ts";
 import {
   describe,

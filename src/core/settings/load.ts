@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { z } from "zod";
+import type * as z from "zod";
 import { Fault } from "../fault.ts";
 import { check } from "./check.ts";
 import { findFiles } from "./find-files.ts";

@@ -1,5 +1,5 @@
 import { isIPv6 } from "node:net";
-import { z } from "zod";
+import * as z from "zod";
 
 /*
  * What settings are made of, beyond zod's own words (eps-protocol 1.6). Every message begins with

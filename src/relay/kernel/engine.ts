@@ -5,6 +5,7 @@ import { Backoff, Deadline, orAbort } from "../../core/deadline.ts";
 import { Fault } from "../../core/fault.ts";
 import { collectWhenQuiet } from "../../core/heap.ts";
 import type { Log } from "../../core/log.ts";
+import { packageFile } from "../../core/package.ts";
 import { bindServer, type Listener } from "../../net/listen.ts";
 import { type DoorLimits, type DoorSettings, refusalOf } from "../doors/admission.ts";
 import type { Greeted } from "../doors/greetings.ts";
@@ -27,7 +28,7 @@ const EXHAUSTED_AGAIN_MS = 60_000;
 const LIMITS_AGAIN_MS = 100;
 
 /** What the thread makes lives long or not at all, so the default of 48 MiB for the young would only fill up. */
-export const THREAD_LIMITS = { maxYoungGenerationSizeMb: 4 };
+const THREAD_LIMITS = { maxYoungGenerationSizeMb: 4 };
 
 type OpenGate = {
   readonly slot: number;
@@ -40,10 +41,13 @@ type OpenGate = {
   limits: DoorLimits;
 };
 
-type Options = { log: Log; start?: (workerData: unknown) => Worker };
+export type KernelOptions = { log: Log; start?: (workerData: unknown) => Worker };
 
 /** Starts the engine for Linux. Throws, and says why, where it cannot work. */
-export async function openKernelEngine({ log, start = startWorker }: Options): Promise<Engine> {
+export async function openKernelEngine({
+  log,
+  start = startWorker,
+}: KernelOptions): Promise<Engine> {
   const linux = await loadLinux();
   const probe = await bindServer("127.0.0.1:0", "");
   const possible = isPossible(probe);
@@ -60,11 +64,10 @@ export async function openKernelEngine({ log, start = startWorker }: Options): P
   return engine;
 }
 
-function startWorker(workerData: unknown): Worker {
-  return new Worker(new URL("./worker.js", import.meta.url), {
-    workerData,
-    resourceLimits: THREAD_LIMITS,
-  });
+/** A thread cannot run TypeScript, so it is the built one. */
+export function startWorker(workerData: unknown): Worker {
+  const built = packageFile("dist/relay/kernel/worker.js");
+  return new Worker(built, { workerData, resourceLimits: THREAD_LIMITS });
 }
 
 /** Linux moves the bytes: a thread of its own waits at the doors and splices what comes in by them. */

@@ -2,13 +2,12 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { Fault } from "../../core/fault.ts";
+import { packageFile } from "../../core/package.ts";
 
 /** One line of a program's log. */
 export type LogLine = { level: string; msg: string; [field: string]: unknown };
 
-const BIN = fileURLToPath(new URL("../../../dist/bin/", import.meta.url));
 const POLL_MS = 20;
 const STOP_MS = 12_000;
 const LAST_LINES = 12;
@@ -37,7 +36,7 @@ export class Program {
     this.log_file = join(logs, `${name}.log`);
     const log = openSync(this.log_file, "a");
     this.#begin = fstatSync(log).size;
-    this.#child = spawn(process.execPath, [join(BIN, `${bin}.js`), ...args], {
+    this.#child = spawn(process.execPath, [packageFile(`dist/bin/${bin}.js`), ...args], {
       env,
       stdio: ["ignore", log, log],
       detached: keep,

@@ -5,9 +5,9 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { fileURLToPath } from "node:url";
 import type { Dealer } from "zeromq";
 import { Fault } from "../../core/fault.ts";
+import { packageFile } from "../../core/package.ts";
 import { Scope } from "../../core/scope.ts";
 import { loadZeromq, type ZeroMQ } from "../../relay/switch/zeromq.ts";
 import { freePorts } from "./ports.ts";
@@ -21,7 +21,7 @@ const SHOWN = 4;
 const PATIENCE_MS = 30_000;
 const AGAIN_MS = 100;
 
-const DEV = fileURLToPath(new URL("../../../dist/bin/dev.js", import.meta.url));
+const DEV = packageFile("dist/bin/dev.js");
 const RESPONDER = "responder-676e576d-6102-42d8-ae24-222a7000dfa0-";
 const PUBLISHER = "publisher-55845880-56e9-4ad6-bea1-e84395c90b32-";
 

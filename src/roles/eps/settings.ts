@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ChannelsSettings } from "../../broker/settings.ts";
 import { live } from "../../core/settings/live.ts";
 import { defaultTo, endpoint, optional, seconds, text } from "../../core/settings/shapes.ts";

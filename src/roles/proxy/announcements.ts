@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { type Metrics, watch } from "../../core/metrics.ts";

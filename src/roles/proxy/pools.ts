@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import { openTls } from "../../net/live-tls.ts";

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { Backoff, Deadline } from "../../core/deadline.ts";
 import { explain, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";

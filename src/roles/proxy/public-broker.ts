@@ -1,5 +1,5 @@
 import { nanoid } from "nanoid";
-import { z } from "zod";
+import * as z from "zod";
 import { explain, FAULTS, Fault } from "../../core/fault.ts";
 import type { Log } from "../../core/log.ts";
 import type { RelayEvents } from "../../relay/events.ts";

@@ -55,9 +55,6 @@ export async function runZeromqLink(
     ca_certificate_files: [flags.ca],
     certificate_file: flags.cert,
     key_file: flags.key,
-    verify_client: true,
-    request_client_cert: false,
-    insecure_skip_verify: false,
   });
   const name = flags.serverName ?? parseEndpoint(through).host;
   for (const [index, door] of (["responder", "publisher"] as const).entries()) {

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../../core/fault.ts";
 import { LIMITS } from "../../directory/limits.ts";
 import { SignedRecord } from "../../directory/record.ts";

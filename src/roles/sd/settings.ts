@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { defaultTo, endpoint, optional, text } from "../../core/settings/shapes.ts";
 import { JsonrpcServerSettings } from "../../rpc/settings.ts";
 import { DatastoreSettings } from "../../store/settings.ts";

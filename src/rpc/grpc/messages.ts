@@ -1,12 +1,12 @@
-import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
 import {
   loadPackageDefinition,
   type MethodDefinition,
   type ServiceClientConstructor,
 } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import protobuf from "protobufjs";
 import { Fault } from "../../core/fault.ts";
+import { packageFile } from "../../core/package.ts";
 import { type Answer, unwrap, wrap } from "../../wire/answer.ts";
 import { DEPTH_MAX } from "../../wire/json.ts";
 import { fromStruct, type Struct, toStruct } from "../../wire/struct.ts";
@@ -19,16 +19,13 @@ type WireError = { code: number; message: string; data?: Struct | null };
 
 /**
  * A level of JSON is two messages inside each other (Struct and Value), and protobufjs stops at 100
- * of them unless told otherwise, far below the levels that we promise. Asked for as proto-loader
- * does, so that it is the copy that proto-loader uses.
+ * of them unless told otherwise, far below the levels that we promise.
  */
-const { util, Reader } = createRequire(
-  createRequire(import.meta.url).resolve("@grpc/proto-loader"),
-)("protobufjs");
+const { util, Reader } = protobuf;
 util.recursionLimit = 2 * DEPTH_MAX + 10;
 Reader.recursionLimit = util.recursionLimit;
 
-const PROTO = fileURLToPath(new URL("../../../proto/eps.proto", import.meta.url));
+const PROTO = packageFile("proto/eps.proto");
 const loaded = loadPackageDefinition(
   loadSync(PROTO, { keepCase: true, defaults: true, oneofs: true, enums: Number }),
 );

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { silent } from "../../../src/core/log.ts";
 import { loadSettings } from "../../../src/core/settings/load.ts";
 import { groupsThatMayCall, mayCall } from "../../../src/directory/permissions.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ConnectedPeer } from "../../../broker/connected-peer.ts";
 import { printJson, printLines, table, visible } from "../../../core/terminal.ts";
 import type { EpsSettings } from "../settings.ts";

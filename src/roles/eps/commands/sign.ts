@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../../../core/fault.ts";
 import { printJson } from "../../../core/terminal.ts";
 import { openTrust } from "../../../directory/certificates.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../../../core/fault.ts";
 import { printJson, printLines, styled, visible } from "../../../core/terminal.ts";
 import { openTrust } from "../../../directory/certificates.ts";

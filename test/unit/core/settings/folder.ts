@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { loadSettings } from "../../../../src/core/settings/load.ts";
 
 /** A folder of settings files in the temporary directory, gone when it is disposed. */

@@ -1,7 +1,7 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { live, openSettings } from "../../../../src/core/settings/live.ts";
 import { defaultsOf, defaultTo, optional, text } from "../../../../src/core/settings/shapes.ts";
 import { Folder } from "./folder.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../../../../src/core/fault.ts";
 import { loadSettings } from "../../../../src/core/settings/load.ts";
 import { load, problems, read } from "./folder.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { Fault } from "../../../../src/core/fault.ts";
 import { defaultTo, endpoint, optional, rule } from "../../../../src/core/settings/shapes.ts";
 import { load, problems } from "./folder.ts";

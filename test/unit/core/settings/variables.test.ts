@@ -1,6 +1,6 @@
 import { PassThrough } from "node:stream";
 import { afterEach, describe, expect, it } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { loadSettings } from "../../../../src/core/settings/load.ts";
 import { Prompts } from "../../../../src/core/settings/prompts.ts";
 import { Folder, load, problems, read } from "./folder.ts";

@@ -120,7 +120,8 @@ describe("the responder proxy", () => {
 
   it("gives a name to who comes back with it while the old connection lingers [cameo 7]", async () => {
     peers = new CameoPeers();
-    peers.responder(near, name, () => [["old"]]);
+    // Nobody is at the old connection's other end any more who would dial again.
+    peers.responder(near, name, () => [["old"]], { reconnectInterval: -1 });
     const requester = peers.requester(far, { more: { receiveTimeout: 300 } });
     await requester.sync(name);
     peers.responder(near, name, () => [["new"]]);

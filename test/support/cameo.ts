@@ -62,9 +62,10 @@ export class CameoPeers implements Disposable {
     port: number,
     routingId: string,
     answer: (payload: Buffer[]) => Frames[] = (payload) => [payload],
+    more: object = {},
   ): zmq.Router {
     const pace = { ...this.#dials, sendHighWaterMark: 0, receiveHighWaterMark: 0 };
-    const router = this.hold(new zmq.Router({ routingId, ...pace }));
+    const router = this.hold(new zmq.Router({ routingId, ...pace, ...more }));
     router.connect(this.#at(port));
     const serve = async (): Promise<void> => {
       for await (const [via = "", , origin = "", , ...payload] of router)

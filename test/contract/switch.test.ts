@@ -122,10 +122,11 @@ describe("the responder proxy", () => {
     peers = new CameoPeers();
     // Nobody is at the old connection's other end any more who would dial again.
     peers.responder(near, name, () => [["old"]], { reconnectInterval: -1 });
-    const requester = peers.requester(far, { more: { receiveTimeout: 300 } });
+    const requester = peers.requester(far);
     await requester.sync(name);
     peers.responder(near, name, () => [["new"]]);
     // What is under way while the name changes hands is lost, as it is to any requester of CAMEO.
+    requester.socket.receiveTimeout = 300;
     const who = () => requester.ask(name, "who?").then(String, () => "nobody");
     await until(async () => (await who()) === "new", "the one that came back is asked");
   });

@@ -72,6 +72,8 @@ export class Peers implements AsyncDisposable {
   readonly #opening = new Map<string, Promise<Peer>>();
   /** Of operators that have calls now. */
   readonly #turns = new Map<string, Turns>();
+  /** Where proxies relay, as they said last, so that it can be dialled while they are asked again. */
+  readonly #relays = new Map<string, string>();
   readonly #stop = new AbortController();
   readonly #unsubscribe: () => void;
 
@@ -175,6 +177,7 @@ export class Peers implements AsyncDisposable {
 
   /** Closes what the directory has revoked, calls and all; what it only moved may finish its calls. */
   #recheck(): void {
+    this.#relays.clear();
     for (const [operator, peer] of this.#kept) {
       if (this.isCurrent(operator, peer)) continue;
       this.#kept.delete(operator);
@@ -234,32 +237,50 @@ export class Peers implements AsyncDisposable {
     if (!route) {
       throw new Fault("unreachable", `the directory names no usable gRPC server for ${operator}`);
     }
-    const { endpoint, token, lasting } =
-      route.proxy === ""
-        ? { endpoint: route.address, token: undefined, lasting: true }
-        : await timings.measure("rendezvous", () =>
+    const { proxy } = route;
+    const asking =
+      proxy === ""
+        ? Promise.resolve({ endpoint: route.address, token: undefined, lasting: true })
+        : timings.measure("rendezvous", () =>
             this.#askProxy(operator, route, request, deadline.signal),
           );
-    const address = await orAbort(resolveEndpoint(endpoint), deadline.signal);
-    const begun = performance.now();
-    const connection = new GrpcConnection({ endpoint: address, name: operator }, async (socket) => {
-      const { secure, leaf } = await this.#secure(operator, socket, { tls, token });
-      peer.leaf = leaf;
-      secure.once("close", () => this.#lendNoMore(operator, peer));
-      timings.add("connect", performance.now() - begun);
-      return secure;
-    });
     const { tls } = this.#options;
-    const peer: Peer = {
-      connection,
-      route: JSON.stringify(route),
-      tls,
-      lasting,
-      users: 0,
-      since: new Date(),
+    // Its connection comes last, since that may be dialled before everything is known.
+    const peer = { route: JSON.stringify(route), tls, users: 0, since: new Date() } as Peer;
+    let begun = performance.now();
+    const secure = async (socket: Socket): Promise<TLSSocket> => {
+      const { token } = await asking;
+      if (socket.destroyed) {
+        this.#relays.delete(proxy); // that nobody said anything for so long was not borne there
+        throw new SpentFault();
+      }
+      const { secured, leaf } = await this.#secure(operator, socket, { tls, token });
+      peer.leaf = leaf;
+      secured.once("close", () => this.#lendNoMore(operator, peer));
+      timings.add("connect", performance.now() - begun);
+      return secured;
     };
-    this.#log.debug({ operator, endpoint, proxy: route.proxy, request }, "dialling a peer");
-    return peer;
+    const dial = async (to: string): Promise<GrpcConnection> => {
+      const endpoint = await orAbort(resolveEndpoint(to), deadline.signal);
+      const connection = new GrpcConnection({ endpoint, name: operator }, secure);
+      connection.dial();
+      return connection;
+    };
+    const guess = proxy === "" ? route.address : this.#relays.get(proxy);
+    const early = guess === undefined ? undefined : dial(guess).catch(() => undefined);
+    try {
+      const { endpoint, lasting } = await asking;
+      begun = performance.now();
+      this.#log.debug({ operator, endpoint, proxy, request }, "dialling a peer");
+      if (lasting && proxy !== "") this.#relays.set(proxy, endpoint);
+      const there = endpoint === guess ? await early : undefined;
+      const connection = there?.usable ? there : await dial(endpoint);
+      return Object.assign(peer, { connection, lasting });
+    } finally {
+      void early?.then((connection) => {
+        if (connection !== peer.connection) connection?.close();
+      });
+    }
   }
 
   /** Asks the proxy of an operator to bring us together (eps-protocol 6.2). */
@@ -308,19 +329,19 @@ export class Peers implements AsyncDisposable {
     operator: string,
     socket: Socket,
     { tls, token }: { tls: TlsMaterial; token: Buffer | undefined },
-  ): Promise<{ secure: TLSSocket; leaf: Leaf }> {
+  ): Promise<{ secured: TLSSocket; leaf: Leaf }> {
     socket.setNoDelay(); // or what TLS says would wait until the proxy has acknowledged the token
     if (token) socket.write(token);
     const { skip_verify } = this.#options;
-    const secure = await connectTls(
+    const secured = await connectTls(
       socket,
       tls,
       { name: operator, skip_verify },
       this.#stop.signal,
     );
-    const leaf = leafOf(secure.getPeerCertificate());
-    if (leaf && pinnedNames(this.#directory, leaf).includes(operator)) return { secure, leaf };
-    secure.destroy();
+    const leaf = leafOf(secured.getPeerCertificate());
+    if (leaf && pinnedNames(this.#directory, leaf).includes(operator)) return { secured, leaf };
+    secured.destroy();
     throw new Fault("forbidden", leaf ? noMatch(leaf) : `${operator} showed no certificate`);
   }
 }

@@ -2,6 +2,7 @@ import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureServer, constants as h2, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { MethodDefinition } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { Peers } from "../../src/broker/peers.ts";
@@ -11,15 +12,18 @@ import { Fault } from "../../src/core/fault.ts";
 import { silent } from "../../src/core/log.ts";
 import { listen } from "../../src/net/listen.ts";
 import { readPem } from "../../src/net/pem.ts";
+import { readExactly } from "../../src/net/read-hello.ts";
 import type { TlsSettings } from "../../src/net/settings.ts";
 import { leafOf, readTls } from "../../src/net/tls.ts";
 import { UnansweredFault } from "../../src/rpc/grpc/client.ts";
 import { Eps, type WireRequest, type WireResponse } from "../../src/rpc/grpc/messages.ts";
 import { openGrpcServer } from "../../src/rpc/grpc/server.ts";
+import { toStruct } from "../../src/wire/struct.ts";
 import { Authority } from "../support/certificates.ts";
 import { grpcServer, MemoryDirectory, operator } from "../support/directory.ts";
 import { until } from "../support/until.ts";
 
+const TOKEN_SIZE = 32;
 const never = new AbortController().signal;
 const CALL = Eps.service["Call"] as MethodDefinition<WireRequest, WireResponse>;
 type Handler = (request: WireRequest, signal: AbortSignal) => Promise<WireResponse>;
@@ -70,7 +74,7 @@ describe("the connection to another operator", () => {
       () => server[Symbol.asyncDispose](),
       () => listener[Symbol.asyncDispose](),
     );
-    return { port: listener.port, sockets };
+    return { port: listener.port, sockets, accept: (socket: Socket) => server.accept(socket) };
   }
 
   /** hd-1's connections to them. */
@@ -157,6 +161,77 @@ describe("the connection to another operator", () => {
     const refused = (await ended).filter(({ status }) => status === "rejected");
     expect(refused).toHaveLength(5);
     expect(open.waiting).toBe(0);
+  });
+
+  describe("behind a proxy that was asked before", () => {
+    /** A relay of hd-3, which brings whoever shows a token to hd-2, and the connections that came. */
+    async function relay(hd2: { accept(socket: Socket): void }) {
+      const sockets: Socket[] = [];
+      const { port, [Symbol.asyncDispose]: close } = await listen(
+        { bind: "127.0.0.1:0", setting: "test" },
+        (socket) => {
+          sockets.push(socket);
+          socket.on("error", () => {});
+          void readExactly(socket, TOKEN_SIZE, never).then(
+            () => hd2.accept(socket),
+            () => {},
+          );
+        },
+      );
+      closers.push(close);
+      return { endpoint: `127.0.0.1:${port}`, sockets };
+    }
+
+    /** `asked` says where hd-3 relays the second time, when a first call has gone through `first`. */
+    async function asking(
+      asked: (relays: Array<Awaited<ReturnType<typeof relay>>>) => Promise<string>,
+    ) {
+      const hd2 = await serve("hd-2");
+      const relays = [await relay(hd2), await relay(hd2)];
+      let times = 0;
+      const hd3 = await serve("hd-3", async ({ id }) => {
+        times += 1;
+        const endpoint = times === 1 ? `${relays[0]?.endpoint}` : await asked(relays);
+        const token = Buffer.alloc(TOKEN_SIZE, times).toString("base64");
+        return { id, result: toStruct({ endpoint, token, lasting: true }) };
+      });
+      const { call, peers: open, directory } = await peers({ "hd-3": hd3.port });
+      const { certificates } = await entry("hd-2", hd2.port);
+      const channels = [grpcServer({ address: "nowhere:1", proxy: "hd-3" })];
+      directory.set(operator("hd-2", { channels, certificates }));
+      expect(await call("hd-2")).toEqual({ result: { id: 1 } });
+      relays[0]?.sockets[0]?.resetAndDestroy();
+      await until(() => open.list().length === 1, "only the connection to the proxy is left");
+      expect(await call("hd-2")).toEqual({ result: { id: 2 } });
+      return relays.map(({ sockets }) => sockets);
+    }
+
+    it("is dialled there while the proxy is asked again", async () => {
+      const [there] = await asking(async ([first]) => {
+        await until(() => first?.sockets.length === 2, "it is dialled already");
+        return first?.endpoint ?? "";
+      });
+      expect(there).toHaveLength(2);
+    });
+
+    it("is dialled elsewhere if the proxy says so, and the connection there is given up", async () => {
+      const [there, elsewhere] = await asking(async ([first, second]) => {
+        await until(() => first?.sockets.length === 2, "it is dialled where it was");
+        return second?.endpoint ?? "";
+      });
+      expect(elsewhere).toHaveLength(1);
+      await until(() => there?.[1]?.destroyed === true, "the first is given up");
+    });
+
+    it("is dialled again if nobody waited there until the proxy had answered", async () => {
+      const [there] = await asking(async ([first]) => {
+        await until(() => first?.sockets.length === 2, "it is dialled already");
+        for (const socket of first?.sockets ?? []) socket.destroy();
+        await sleep(50);
+        return first?.endpoint ?? "";
+      });
+      expect(there?.length).toBeGreaterThan(2);
+    });
   });
 
   describe("tries a call once more that", () => {

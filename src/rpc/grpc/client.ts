@@ -56,6 +56,11 @@ export class GrpcConnection {
     }) as unknown as EpsClient;
   }
 
+  /** Dials now, before there is a call. */
+  dial(): void {
+    this.#client.getChannel().getConnectivityState(true);
+  }
+
   /** False once the socket is gone, was refused, or either side has asked to close. */
   get usable(): boolean {
     if (this.#closed || this.#credentials.over) return false;

@@ -134,10 +134,11 @@ export async function weigh(
   for (const contestant of contestants.filter((each) => each !== direct)) {
     const each: Sample[] = [];
     for (let round = 0; round < rounds; round += 1) {
-      const idle = await memory(contestant, await placeIn(stage), { ...stage, most, rest_ms });
+      const resting = { ...stage, rest_ms: rest_ms && (contestant.rest_ms ?? rest_ms) };
+      const idle = await memory(contestant, await placeIn(stage), { ...resting, most });
       const pending = contestant.program
         ? {}
-        : await silence(contestant, await placeIn(stage), { ...stage, rest_ms });
+        : await silence(contestant, await placeIn(stage), resting);
       each.push({ ...idle, ...pending });
     }
     samples.set(contestant.name, each);

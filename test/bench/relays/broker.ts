@@ -27,6 +27,7 @@ function broker(splice: Splice, what: string): Contestant {
     name: `eps-broker ${splice}`,
     what,
     most: MOST,
+    rest_ms: 35_000, // a half minute after the last work it collects garbage
     start: ({ folder }) => startBroker(folder, splice),
   };
 }

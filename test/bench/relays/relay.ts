@@ -21,6 +21,8 @@ export type Contestant = {
   readonly program?: { readonly command: string; readonly version: readonly string[] };
   /** The most circuits that it is asked to hold, or to prepare for one round. */
   readonly most: { readonly idle: number; readonly setups: number };
+  /** How long it rests before it is weighed, if longer than others because it gives memory back by and by. */
+  readonly rest_ms?: number;
   start(place: Place): Promise<Relay>;
 };
 

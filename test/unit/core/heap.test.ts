@@ -12,7 +12,7 @@ async function leftOver(signal: string): Promise<number> {
     import { collectWhenQuiet } from "${HEAP}";
     const used = () => process.memoryUsage().heapUsed;
     const before = used();
-    collectWhenQuiet(${signal});
+    collectWhenQuiet(${signal}, { quiet_ms: 2_000 });
     Array.from({ length: 400_000 }, (_, i) => ({ i, text: \`\${i}\` }));
     setTimeout(() => console.log(used() - before), 5_000);`;
   const argv = ["--import", "tsx", "--input-type=module", "--eval", program];

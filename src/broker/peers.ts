@@ -248,8 +248,9 @@ export class Peers implements AsyncDisposable {
     // Its connection comes last, since that may be dialled before everything is known.
     const peer = { route: JSON.stringify(route), tls, users: 0, since: new Date() } as Peer;
     let begun = performance.now();
-    const secure = async (socket: Socket): Promise<TLSSocket> => {
-      const { token } = await asking;
+    const secure = async (socket: Socket, to: string): Promise<TLSSocket> => {
+      const { endpoint, token } = await asking;
+      if (endpoint !== to) throw new SpentFault(); // whoever is there now must not see the token
       if (socket.destroyed) {
         this.#relays.delete(proxy); // that nobody said anything for so long was not borne there
         throw new SpentFault();
@@ -262,7 +263,9 @@ export class Peers implements AsyncDisposable {
     };
     const dial = async (to: string): Promise<GrpcConnection> => {
       const endpoint = await orAbort(resolveEndpoint(to), deadline.signal);
-      const connection = new GrpcConnection({ endpoint, name: operator }, secure);
+      const connection = new GrpcConnection({ endpoint, name: operator }, (socket) =>
+        secure(socket, to),
+      );
       connection.dial();
       return connection;
     };

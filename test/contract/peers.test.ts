@@ -174,7 +174,7 @@ describe("the connection to another operator", () => {
           socket.on("error", () => {});
           void readExactly(socket, TOKEN_SIZE, never).then(
             () => hd2.accept(socket),
-            () => {},
+            () => socket.destroy(),
           );
         },
       );
@@ -221,6 +221,7 @@ describe("the connection to another operator", () => {
       });
       expect(elsewhere).toHaveLength(1);
       await until(() => there?.[1]?.destroyed === true, "the first is given up");
+      expect(there?.[1]?.bytesRead).toBe(0);
     });
 
     it("is dialled again if nobody waited there until the proxy had answered", async () => {

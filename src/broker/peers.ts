@@ -12,8 +12,9 @@ import { fromWire, type WireResponse } from "../rpc/grpc/messages.ts";
 import { type Address, formatAddress } from "../wire/address.ts";
 import type { Answer } from "../wire/answer.ts";
 import { REQUEST_ID_SIZE, requestOf, withRequest } from "../wire/call-id.ts";
-import { isObject, type JsonObject } from "../wire/json.ts";
+import type { JsonObject } from "../wire/json.ts";
 import { toStruct } from "../wire/struct.ts";
+import { askProxy } from "./ask-proxy.ts";
 import type { ConnectedPeer } from "./connected-peer.ts";
 import { noMatch, pinnedNames } from "./identity.ts";
 import { type Route, routeTo } from "./route.ts";
@@ -21,7 +22,6 @@ import { Timings } from "./timings.ts";
 import { Turns } from "./turns.ts";
 
 const OPEN_MS = 20_000;
-const TOKEN_SIZE_MAX = 64;
 
 /** Read whenever they are needed, because settings may be loaded again. */
 type PeersOptions = {
@@ -35,9 +35,6 @@ type PeersOptions = {
   tls: TlsMaterial;
   skip_verify: boolean;
 };
-
-/** Where to dial, what to show there, and whether circuits through there last. */
-type Way = { endpoint: string; token: Buffer | undefined; lasting: boolean };
 
 type PeerCall = Address & { params: JsonObject; timings: Timings; source: string };
 
@@ -286,45 +283,17 @@ export class Peers implements AsyncDisposable {
     }
   }
 
-  /** Asks the proxy of an operator to bring us together (eps-protocol 6.2). */
-  async #askProxy(
-    operator: string,
-    { proxy }: Route,
-    request: string,
-    signal: AbortSignal,
-  ): Promise<Way> {
+  /** Asks the proxy of an operator to bring us together. */
+  async #askProxy(operator: string, { proxy }: Route, request: string, signal: AbortSignal) {
     if (!this.#options.use_proxy) {
       throw new Fault("unreachable", `${operator} is only reachable via ${proxy}, useProxy is off`);
     }
-    const route = routeTo(this.#directory.entry(proxy));
-    if (!route || route.internal || route.proxy !== "") {
-      throw new Fault(
-        "unreachable",
-        `${proxy}, the proxy of ${operator}, cannot be dialled itself`,
-      );
-    }
-    const cannot = (why: string): Fault =>
-      new Fault("unreachable", `${proxy} cannot connect us to ${operator}: ${why}`);
-    const answer = await this.call(
-      {
-        operator: proxy,
-        method: "requestConnection",
-        call: withRequest(nanoid(), request),
-        params: { to: operator, channel: "grpc_server" },
-        timings: new Timings(),
-        source: this.#options.self,
-      },
-      signal,
-    ).catch((reason) => {
-      throw reason instanceof Fault && reason.fault === "failed" ? cannot(reason.message) : reason;
+    return askProxy({ operator, proxy }, this.#directory, (method, params) => {
+      const call = withRequest(nanoid(), request);
+      const { self: source } = this.#options;
+      const asked = { operator: proxy, method, call, params, timings: new Timings(), source };
+      return this.call(asked, signal);
     });
-    if ("error" in answer) throw cannot(`${answer.error.message} (${answer.error.code})`);
-    const { endpoint, token, lasting } = isObject(answer.result) ? answer.result : {};
-    const bytes = Buffer.from(typeof token === "string" ? token : "", "base64");
-    if (typeof endpoint !== "string" || bytes.length === 0 || bytes.length > TOKEN_SIZE_MAX) {
-      throw new Fault("failed", `${proxy} answered without a token and an endpoint`);
-    }
-    return { endpoint, token: bytes, lasting: lasting === true };
   }
 
   /** Shows the token if there is one, then makes sure that whoever answers is the operator. */
